@@ -1,0 +1,99 @@
+// Reading, checking and comparing configuration files. Pure but for reading the file itself. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lb/base/result.hpp"
+#include "lb/config/model.hpp"
+
+namespace lb {
+
+inline constexpr std::size_t kConfigBytesMax = 64U << 20U;
+inline constexpr std::uint32_t kConfigNestingMax = 32;
+inline constexpr std::uint32_t kBackendsMax = 100'000;
+inline constexpr std::uint32_t kConfigErrorsMax = 100;  // further ones are counted, not listed
+
+/// One fault of a configuration, to be shown as "FILE:LINE:COLUMN: /json/path: message".
+struct ConfigError {
+  std::uint32_t line = 0;  // 1-based; 0 when there is no position (a Config built in code)
+  std::uint32_t column = 0;
+  std::string path;     // JSON pointer, "" for the document
+  std::string message;  // what was found, what was expected, the nearest known key for a misspelt one
+  friend bool operator==(const ConfigError&, const ConfigError&) = default;
+};
+
+struct ConfigErrors {
+  enum class Kind : std::uint8_t { invalid, unreadable };  // unreadable: the file, not its content
+  Kind kind = Kind::invalid;
+  std::vector<ConfigError> errors;  // in the order of the file; at least one
+  std::uint64_t suppressed = 0;     // beyond kConfigErrorsMax
+  /// One line an error, prefixed with `file`; the last says how many were suppressed.
+  [[nodiscard]] std::string text(std::string_view file) const;
+};
+
+struct LoadedConfig {
+  std::shared_ptr<const Config> config;
+  std::string text;         // the file's bytes as read
+  std::uint64_t hash = 0;   // of `text`; shown by hash_text()
+};
+
+using ConfigResult = std::expected<LoadedConfig, ConfigErrors>;
+
+/// Reads, parses and validates. All errors at once.
+ConfigResult config_load(const std::string& path);
+
+/// The same from bytes already read.
+ConfigResult config_parse(std::string_view text);
+
+/// The rules that hold between values (unique names, a sum of weights, ...), for a Config however made.
+/// Empty: valid. config_load applies them too, with positions.
+std::vector<ConfigError> config_validate(const Config& config);
+
+/// The effective configuration, every key with its value, in the order of the key table; parses to an
+/// equal Config.
+std::string config_print(const Config& config);
+
+/// JSON Schema (draft 2020-12) of the file, made from the key table.
+std::string config_schema();
+
+/// The reference table of every key (Markdown), made from the key table.
+std::string config_reference();
+
+/// Notices changes of one file's *content*: survives writes within one second, renames over it and symlink
+/// swaps. Remembers the hash of what it saw last. One thread.
+class ConfigWatchState {
+ public:
+  explicit ConfigWatchState(std::string path) : path_(std::move(path)) {}
+  /// True when the content differs from that at the last call (the first call: from nothing, so true when readable).
+  /// An unreadable file is an error and changes nothing.
+  Result<bool> changed();
+
+ private:
+  std::string path_;
+  std::uint64_t hash_ = 0;
+  bool seen_ = false;
+};
+
+/// The chapter's name: whether the file that `loaded` came from has other content now. A file that cannot be
+/// read counts as unchanged. `path` is what config_load was given.
+bool config_changed(const std::string& path, const LoadedConfig& loaded);
+/// The same for a Config alone that remembers where it was loaded from is not offered: a Config is a plain value.
+
+/// Whether a backend answers a connection attempt: an empty string, or why not. Injected, because this
+/// module opens no sockets; health/connectivity.hpp has the real one.
+using ConnectivityProbe = std::function<std::string(const BackendConfig&)>;
+
+struct ReloadCandidate {
+  LoadedConfig loaded;
+  std::vector<std::string> warnings;  // one a backend that does not answer; never a reason to fail
+};
+
+/// Load, validate, then test each backend with `probe`.
+std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path, const ConnectivityProbe& probe);
+
+}  // namespace lb

@@ -1,0 +1,88 @@
+// The configuration as the rest of the balancer sees it: plain values, immutable once loaded, shared by
+// `shared_ptr<const Config>`. What each key means, its default, range and unit is said once, in keys.cpp;
+// defaults below are the same and a test holds them to it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lb/base/time.hpp"
+
+namespace lb {
+
+enum class Algorithm : std::uint8_t { round_robin, weighted_round_robin, least_connections, ip_hash, random };
+
+/// Where to listen or connect. `host` is a literal IPv4 or IPv6 address (no brackets), a DNS name
+/// (backends only), or the absolute path of a Unix socket, then `port` is 0 and `unix_socket` true.
+/// A port of 0 on a listener lets the kernel choose.
+struct Endpoint {
+  std::string host;
+  std::uint16_t port = 0;
+  bool unix_socket = false;
+  /// "127.0.0.1:80", "[::1]:80", "unix:/run/x.sock": also the identity of a listener across reloads.
+  [[nodiscard]] std::string text() const;
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
+};
+
+struct BackendConfig {
+  std::string name;  // default: the endpoint's text; unique
+  Endpoint endpoint;
+  std::uint32_t weight = 1;           // 0: takes no new requests
+  std::uint32_t max_connections = 0;  // at once, over all workers; 0: no limit
+  friend bool operator==(const BackendConfig&, const BackendConfig&) = default;
+};
+
+struct PoolConfig {
+  std::uint32_t max_size = 64;    // idle connections kept per backend and worker
+  Milliseconds ttl{60'000};       // an idle connection older than this is not reused
+  friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
+};
+
+struct RateLimitConfig {
+  double per_ip = 0;         // requests per second and client address
+  std::uint32_t burst = 1;   // requests at once
+  friend bool operator==(const RateLimitConfig&, const RateLimitConfig&) = default;
+};
+
+struct TimeoutsConfig {
+  Milliseconds header{10'000};    // from the first byte of a request head to its last
+  Milliseconds idle{60'000};      // a kept-alive client connection without a request
+  Milliseconds connect{5'000};    // to a backend, each attempt
+  Milliseconds response{60'000};  // from the request sent to the response's head
+  Milliseconds body{30'000};      // without progress of a body, either way
+  Milliseconds tunnel{3'600'000}; // an upgraded connection without a byte, either way
+  Milliseconds quiet{1'000};      // draining: an idle kept-alive client connection is closed after this
+  friend bool operator==(const TimeoutsConfig&, const TimeoutsConfig&) = default;
+};
+
+struct AdminConfig {
+  std::string socket;  // path of the control socket; empty: derived from the pid file
+  friend bool operator==(const AdminConfig&, const AdminConfig&) = default;
+};
+
+struct HeaderField {
+  std::string name;
+  std::string value;
+  friend bool operator==(const HeaderField&, const HeaderField&) = default;
+};
+
+struct Config {
+  std::vector<Endpoint> listen;  // at least one; "listen_port": N is 0.0.0.0:N
+  Algorithm algorithm = Algorithm::round_robin;
+  std::vector<BackendConfig> backends;  // at least one
+  PoolConfig pool;
+  std::optional<RateLimitConfig> rate_limit;
+  TimeoutsConfig timeouts;
+  Milliseconds drain_timeout{30'000};
+  std::uint32_t workers = 0;             // 0: one per available CPU
+  std::uint32_t max_connections = 50'000;  // client connections of a generation, over all workers
+  std::string pid_file;                  // empty: none, unless --pid-file
+  AdminConfig admin;
+  std::string access_log;                // path, "-" for standard output, empty: none
+  std::vector<HeaderField> response_headers;  // set on each response, replacing the backend's of that name
+  friend bool operator==(const Config&, const Config&) = default;
+};
+
+}  // namespace lb
