@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,10 +21,10 @@ inline constexpr std::uint32_t kConfigErrorsMax = 100;  // further ones are coun
 
 /// One fault of a configuration, to be shown as "FILE:LINE:COLUMN: /json/path: message".
 struct ConfigError {
-  std::uint32_t line = 0;  // 1-based; 0 when there is no position (a Config built in code)
-  std::uint32_t column = 0;
-  std::string path;     // JSON pointer, "" for the document
-  std::string message;  // what was found, what was expected, the nearest known key for a misspelt one
+  std::uint32_t line = 0;    // 1-based; 0 when there is no position (a Config built in code)
+  std::uint32_t column = 0;  // 1-based, in code points; a tab is one, a byte order mark none
+  std::string path;          // JSON pointer, "" for the document
+  std::string message;       // what was found, what was expected, the nearest known key for a misspelt one
   friend bool operator==(const ConfigError&, const ConfigError&) = default;
 };
 
@@ -32,14 +33,16 @@ struct ConfigErrors {
   Kind kind = Kind::invalid;
   std::vector<ConfigError> errors;  // in the order of the file; at least one
   std::uint64_t suppressed = 0;     // beyond kConfigErrorsMax
-  /// One line an error, prefixed with `file`; the last says how many were suppressed.
+  /// One line an error, prefixed with `file`; the last says how many were suppressed. Lines are separated by
+  /// '\n', none after the last. The document itself is shown as path "/"; control characters that the file
+  /// put into a key are escaped, so that a hostile file cannot write to the operator's terminal.
   [[nodiscard]] std::string text(std::string_view file) const;
 };
 
 struct LoadedConfig {
   std::shared_ptr<const Config> config;
-  std::string text;         // the file's bytes as read
-  std::uint64_t hash = 0;   // of `text`; shown by hash_text()
+  std::string text;        // the file's bytes as read
+  std::uint64_t hash = 0;  // of `text`; shown by hash_text()
 };
 
 using ConfigResult = std::expected<LoadedConfig, ConfigErrors>;
@@ -69,8 +72,8 @@ std::string config_reference();
 class ConfigWatchState {
  public:
   explicit ConfigWatchState(std::string path) : path_(std::move(path)) {}
-  /// True when the content differs from that at the last call (the first call: from nothing, so true when readable).
-  /// An unreadable file is an error and changes nothing.
+  /// True when the content differs from that at the last call (the first call: from nothing, so true when
+  /// readable). An unreadable file is an error and changes nothing.
   Result<bool> changed();
 
  private:
@@ -80,20 +83,23 @@ class ConfigWatchState {
 };
 
 /// The chapter's name: whether the file that `loaded` came from has other content now. A file that cannot be
-/// read counts as unchanged. `path` is what config_load was given.
+/// read counts as unchanged. `path` is what config_load was given: a Config is a plain value and does not
+/// remember where it came from.
 bool config_changed(const std::string& path, const LoadedConfig& loaded);
-/// The same for a Config alone that remembers where it was loaded from is not offered: a Config is a plain value.
 
-/// Whether a backend answers a connection attempt: an empty string, or why not. Injected, because this
-/// module opens no sockets; health/connectivity.hpp has the real one.
-using ConnectivityProbe = std::function<std::string(const BackendConfig&)>;
+/// Whether each backend answers a connection attempt: one text a backend, empty when it does, else why not.
+/// Asked once for all backends, so that they can be tried side by side. Injected, because this module opens
+/// no sockets; health/connectivity.hpp has the real one.
+using ConnectivityProbe = std::function<std::vector<std::string>(std::span<const BackendConfig>)>;
 
 struct ReloadCandidate {
   LoadedConfig loaded;
   std::vector<std::string> warnings;  // one a backend that does not answer; never a reason to fail
 };
 
-/// Load, validate, then test each backend with `probe`.
-std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path, const ConnectivityProbe& probe);
+/// Load, validate, then test the backends with `probe`. The one-argument config_reload of
+/// health/connectivity.hpp does this with real connections.
+std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path,
+                                                           const ConnectivityProbe& probe);
 
 }  // namespace lb

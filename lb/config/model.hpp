@@ -1,6 +1,6 @@
 // The configuration as the rest of the balancer sees it: plain values, immutable once loaded, shared by
-// `shared_ptr<const Config>`. What each key means, its default, range and unit is said once, in keys.cpp;
-// defaults below are the same and a test holds them to it.
+// `shared_ptr<const Config>`. What each key means, its type, range and unit is said once, in keys.cpp; the
+// defaults are the initialisers below, from which the key table takes them.
 #pragma once
 
 #include <cstdint>
@@ -35,25 +35,25 @@ struct BackendConfig {
 };
 
 struct PoolConfig {
-  std::uint32_t max_size = 64;    // idle connections kept per backend and worker
-  Milliseconds ttl{60'000};       // an idle connection older than this is not reused
+  std::uint32_t max_size = 64;  // idle connections kept per backend and worker
+  Milliseconds ttl{60'000};     // an idle connection older than this is not reused
   friend bool operator==(const PoolConfig&, const PoolConfig&) = default;
 };
 
 struct RateLimitConfig {
-  double per_ip = 0;         // requests per second and client address
-  std::uint32_t burst = 1;   // requests at once
+  double per_ip = 0;        // requests per second and client address
+  std::uint32_t burst = 1;  // requests at once
   friend bool operator==(const RateLimitConfig&, const RateLimitConfig&) = default;
 };
 
 struct TimeoutsConfig {
-  Milliseconds header{10'000};    // from the first byte of a request head to its last
-  Milliseconds idle{60'000};      // a kept-alive client connection without a request
-  Milliseconds connect{5'000};    // to a backend, each attempt
-  Milliseconds response{60'000};  // from the request sent to the response's head
-  Milliseconds body{30'000};      // without progress of a body, either way
-  Milliseconds tunnel{3'600'000}; // an upgraded connection without a byte, either way
-  Milliseconds quiet{1'000};      // draining: an idle kept-alive client connection is closed after this
+  Milliseconds header{10'000};     // from the first byte of a request head to its last
+  Milliseconds idle{60'000};       // a kept-alive client connection without a request
+  Milliseconds connect{5'000};     // to a backend, each attempt
+  Milliseconds response{60'000};   // from the request sent to the response's head
+  Milliseconds body{30'000};       // without progress of a body, either way
+  Milliseconds tunnel{3'600'000};  // an upgraded connection without a byte, either way
+  Milliseconds quiet{1'000};       // draining: an idle kept-alive client connection is closed after this
   friend bool operator==(const TimeoutsConfig&, const TimeoutsConfig&) = default;
 };
 
@@ -76,11 +76,11 @@ struct Config {
   std::optional<RateLimitConfig> rate_limit;
   TimeoutsConfig timeouts;
   Milliseconds drain_timeout{30'000};
-  std::uint32_t workers = 0;             // 0: one per available CPU
+  std::uint32_t workers = 0;               // 0: one per available CPU
   std::uint32_t max_connections = 50'000;  // client connections of a generation, over all workers
-  std::string pid_file;                  // empty: none, unless --pid-file
+  std::string pid_file;                    // empty: none, unless --pid-file
   AdminConfig admin;
-  std::string access_log;                // path, "-" for standard output, empty: none
+  std::string access_log;                     // path, "-" for standard output, empty: none
   std::vector<HeaderField> response_headers;  // set on each response, replacing the backend's of that name
   friend bool operator==(const Config&, const Config&) = default;
 };
