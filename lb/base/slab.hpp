@@ -16,6 +16,8 @@
 namespace lb {
 
 struct Handle {
+  static constexpr std::uint32_t kGenerationMask =
+      (1U << 28U) - 1;  // leaves room for a kind in an epoll token
   std::uint32_t index = ~0U;
   std::uint32_t generation = 0;
   friend bool operator==(const Handle&, const Handle&) = default;
@@ -61,7 +63,7 @@ class Slab final {
     LB_ASSERT(get(handle) != nullptr);
     Slot& s = slot(handle.index);
     s.live = false;
-    ++s.generation;
+    s.generation = (s.generation + 1) & Handle::kGenerationMask;
     --live_count_;
     retired_.push_back(handle.index);
   }

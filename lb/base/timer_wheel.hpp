@@ -101,7 +101,8 @@ class TimerWheel final {
       if (i == 0) word &= ~std::uint64_t{0} << (first % 64);
       if (i == kWords) word &= ~(~std::uint64_t{0} << (first % 64));
       if (word == 0) continue;
-      const std::int64_t ahead = static_cast<std::int64_t>(i * 64 + static_cast<std::uint32_t>(std::countr_zero(word))) - first % 64;
+      const std::int64_t ahead =
+          static_cast<std::int64_t>(i * 64 + static_cast<std::uint32_t>(std::countr_zero(word))) - first % 64;
       const Instant at{kTick * (now_tick_ + ahead + 1)};
       return at > now ? at : now;
     }

@@ -13,22 +13,17 @@
 #include "lb/base/result.hpp"
 #include "lb/base/time.hpp"
 #include "lb/config/model.hpp"
+#include "lb/net/listener.hpp"
 #include "lb/observe/counters.hpp"
 #include "lb/observe/event_log.hpp"
 
 namespace lb {
 
-/// One listening socket: listening already, non-blocking. Several of one address are its SO_REUSEPORT
-/// shards; when there are more shards than workers some workers poll several.
-struct ListeningSocket {
-  Endpoint endpoint;
-  Fd fd;
-};
-
 struct ProxyOptions {
   std::shared_ptr<const Config> config;
   std::uint64_t generation = 1;
   std::uint64_t seed = 0;
+  /// When there are more shards of an endpoint than workers, some workers poll several.
   std::vector<ListeningSocket> listeners;
   EventLog* log = nullptr;  // outlives the proxy
   LogFormat access_log_format = LogFormat::text;
@@ -58,8 +53,9 @@ class Proxy final {
   void set_successor(std::shared_ptr<const Config> successor);
 
   /// Stops accepting (polling ends, nothing is shut down), lets requests in flight finish, adds
-  /// "Connection: close" to the next response of each connection, closes idle ones after timeouts.quiet and everything
-  /// else at drain_timeout. Returns once no worker polls a listener any more. Calling it twice is harmless.
+  /// "Connection: close" to the next response of each connection, closes idle ones after timeouts.quiet and
+  /// everything else at drain_timeout. Returns once no worker polls a listener any more. Calling it twice is
+  /// harmless.
   void start_drain();
 
   /// Readable once the drain is over and no connection is left.
@@ -75,7 +71,7 @@ class Proxy final {
     std::string name;
     std::string endpoint;
     std::uint32_t in_flight = 0;
-    bool aside = false;       // put aside after connection failures
+    bool aside = false;  // put aside after connection failures
     bool resolved = true;
   };
   [[nodiscard]] std::vector<BackendStatus> backends() const;

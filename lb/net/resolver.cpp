@@ -1,0 +1,86 @@
+#include "lb/net/resolver.hpp"
+
+#include <netdb.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+namespace lb {
+namespace {
+
+SocketAddress resolve_name(const Endpoint& endpoint) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_ADDRCONFIG;
+  addrinfo* found = nullptr;
+  const std::string port = std::to_string(endpoint.port);
+  if (::getaddrinfo(endpoint.host.c_str(), port.c_str(), &hints, &found) != 0 || found == nullptr) return {};
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
+  // IPv4 first: a service that listens on both is reached either way, one that listens on 127.0.0.1 only by
+  // v4.
+  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+    if (info->ai_family == AF_INET) return SocketAddress{info->ai_addr, info->ai_addrlen};
+  }
+  return SocketAddress{found->ai_addr, found->ai_addrlen};
+}
+
+/// Shared by the caller and its threads; outlives whichever ends last.
+struct Job {
+  std::mutex mutex;
+  std::condition_variable finished;
+  std::vector<Endpoint> names;
+  std::vector<SocketAddress> results;
+  std::size_t next = 0;
+  std::size_t done = 0;
+};
+
+void work(const std::shared_ptr<Job>& job) {
+  std::unique_lock lock{job->mutex};
+  while (job->next < job->names.size()) {
+    const std::size_t mine = job->next++;
+    const Endpoint endpoint = job->names[mine];
+    lock.unlock();
+    SocketAddress address = resolve_name(endpoint);
+    lock.lock();
+    job->results[mine] = address;
+    ++job->done;
+  }
+  job->finished.notify_all();
+}
+
+}  // namespace
+
+std::vector<SocketAddress> resolve_all(std::span<const Endpoint> endpoints, Milliseconds budget) {
+  std::vector<SocketAddress> addresses(endpoints.size());
+  auto job = std::make_shared<Job>();
+  std::vector<std::size_t> positions;
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    if (auto literal = SocketAddress::from_literal(endpoints[i])) {
+      addresses[i] = *literal;
+    } else if (!endpoints[i].unix_socket) {
+      positions.push_back(i);
+      job->names.push_back(endpoints[i]);
+    }
+  }
+  if (positions.empty()) return addresses;
+  job->results.resize(positions.size());
+  for (std::size_t i = 0; i < std::min(positions.size(), kResolverThreadsMax); ++i) {
+    try {
+      std::thread{work, job}.detach();
+    } catch (const std::system_error&) {
+      break;  // Fewer threads resolve fewer names in time; the rest is tried again later.
+    }
+  }
+  std::unique_lock lock{job->mutex};
+  job->finished.wait_for(lock, budget, [&] { return job->done == job->names.size(); });
+  job->next = job->names.size();
+  for (std::size_t i = 0; i < positions.size(); ++i) addresses[positions[i]] = job->results[i];
+  return addresses;
+}
+
+}  // namespace lb
