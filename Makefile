@@ -1,0 +1,81 @@
+# `make help` lists the goals. Ninja does the work, and does it in parallel; make only names it.
+.NOTPARALLEL:
+.DEFAULT_GOAL := build
+SHELL := /bin/bash
+
+RELOADS ?= 20
+DURATION ?=
+RATE ?=
+SEED ?=
+SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),60)
+
+PY := tools/python.sh
+CHECK := $(PY) tools/check.py
+
+.PHONY: help build demo check run setup unit asan tsan pytest fuzz bench zero-drop lint format clean
+
+help: ## this list
+	@printf 'Everything there is, in two commands, on a fresh Debian machine:\n'
+	@printf '  make demo    make check\n\nAll goals:\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+build: ## (the default goal) build lb/lb and the harness's programs
+	@tools/setup.sh --check build
+	@tools/build.sh release programs
+
+demo: ## install what is missing, build, prove live that 20 reloads drop nothing; report in build/demo/
+	@tools/setup.sh build
+	@tools/build.sh release programs
+	@tools/demo.sh
+
+check: ## install what is missing, run every test: unit, sanitizers, fuzz, pytest
+	@tools/setup.sh build test
+	@$(CHECK)
+
+run: build ## start lb/lb on a sample configuration with three sample backends, until Ctrl-C
+	@$(PY) tools/run_sample.py
+
+zero-drop: build ## the proof at length: RELOADS=20 DURATION=s RATE=n SEED=n
+	@mkdir -p build/zero-drop
+	@$(PY) harness/reload_zero_drop.py --reloads $(RELOADS) $(if $(DURATION),--duration $(DURATION)) \
+	  $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED)) \
+	  --json build/zero-drop/result.json --html build/zero-drop/report.html
+
+unit: ## unit tests only
+	@tools/setup.sh --check build
+	@$(CHECK) unit
+
+asan: ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@tools/setup.sh --check build
+	@$(CHECK) asan
+
+tsan: ## unit tests of the modules where threads meet, under ThreadSanitizer
+	@tools/setup.sh --check build
+	@$(CHECK) tsan
+
+pytest: ## harness/tests against the real programs; ARGS='-k drain -x' goes to pytest
+	@tools/setup.sh --check build test
+	@$(CHECK) pytest --pytest-args '$(ARGS)'
+
+fuzz: ## each fuzz target for SECONDS=60
+	@tools/setup.sh --check build test
+	@$(CHECK) fuzz --fuzz-seconds $(SECONDS_EACH)
+
+bench: ## benchmarks: Google Benchmark programs, then the balancer's cost per request
+	@tools/setup.sh --check build
+	@tools/build.sh release programs benches
+	@tools/bench.sh
+
+lint: ## formatting, clang-tidy, include rule, style, Python and shell linters
+	@tools/setup.sh build lint
+	@$(PY) tools/lint.py
+
+format: ## format all C++ files in place
+	@tools/setup.sh --check lint
+	@$(PY) tools/lint.py --format
+
+setup: ## install the Debian packages that are missing (tools/packages.txt)
+	@tools/setup.sh
+
+clean: ## delete everything that was built, tools' caches included
+	@rm -rf build lb/lb
