@@ -14,29 +14,50 @@ namespace lb::http {
 class ChunkDecoder final {
  public:
   struct Step {
-    std::size_t consumed = 0;   // bytes of input used up, payload included
-    std::string_view payload;   // decoded bytes, inside the input; may be empty
-    bool done = false;          // the last chunk and the trailer section are complete
-    bool failed = false;        // see error()
+    std::size_t consumed = 0;  // bytes of input used up, payload included
+    std::string_view payload;  // decoded bytes, inside the input; may be empty
+    bool done = false;         // the last chunk and the trailer section are complete
+    bool failed = false;       // see error()
   };
 
-  static constexpr std::uint32_t kLineBytesMax = 4 * 1024;      // a size line with its extensions
-  static constexpr std::uint32_t kTrailerBytesMax = 16 * 1024;  // the whole trailer section
+  static constexpr std::uint32_t kLineBytesMax = 4 * 1024;  // a size line: extensions and CRLF included
+  static constexpr std::uint32_t kTrailerBytesMax =
+      16 * 1024;  // the whole trailer section, its last CRLF included
 
-  /// Decodes up to the end of one run of payload. Call again with the rest of the input until consumed is
-  /// 0 (it needs more), done or failed. Not to be called after done or failed.
+  /// Decodes one run of payload and the framing on both sides of it. Call again with the rest of the input
+  /// until that is empty, done or failed. Payload may come together with done (the end followed it), never
+  /// with failed. Not to be called after done or failed.
   Step step(std::string_view input) noexcept;
 
   [[nodiscard]] HttpError error() const noexcept { return error_ ? HttpError{400, error_} : HttpError{}; }
 
  private:
   enum class State : std::uint8_t {
-    size_first, size, extension, size_lf, payload, payload_cr, payload_lf, trailer, done
+    size_first,
+    size,
+    size_blank,
+    extension,
+    size_lf,
+    payload,
+    payload_cr,
+    payload_lf,
+    trailer,
+    done
   };
-  // The author of chunked.cpp may change the private part.
+  enum class Quote : std::uint8_t { outside, inside, escaped };               // of an extension
+  enum class Trailer : std::uint8_t { line, name, value, line_lf, last_lf };  // where in a trailer line
+
+  // Each consumes one byte: a literal naming the rule that it breaks, or nullptr. Breaking a rule changes
+  // nothing, so that the byte may be left for the next step.
+  const char* framing_byte(char c) noexcept;
+  const char* size_byte(char c) noexcept;
+  const char* extension_byte(char c) noexcept;
+  const char* trailer_byte(char c) noexcept;
+
   State state_ = State::size_first;
-  std::uint8_t trailer_state_ = 0;
-  std::uint32_t counted_ = 0;
+  Quote quote_ = Quote::outside;
+  Trailer trailer_ = Trailer::line;
+  std::uint32_t counted_ = 0;  // bytes of this size line, later of the trailer section
   std::uint64_t remaining_ = 0;
   const char* error_ = nullptr;
 };

@@ -19,9 +19,27 @@ constexpr bool idempotent(Method m) noexcept {
 
 /// The fields that a proxy itself looks at; everything else is `other`.
 enum class FieldId : std::uint8_t {
-  other, connection, content_length, transfer_encoding, host, expect, upgrade, te, trailer, keep_alive,
-  proxy_connection, proxy_authenticate, proxy_authorization, via, forwarded, x_forwarded_for,
-  x_forwarded_proto, x_forwarded_host, max_forwards, date, server,
+  other,
+  connection,
+  content_length,
+  transfer_encoding,
+  host,
+  expect,
+  upgrade,
+  te,
+  trailer,
+  keep_alive,
+  proxy_connection,
+  proxy_authenticate,
+  proxy_authorization,
+  via,
+  forwarded,
+  x_forwarded_for,
+  x_forwarded_proto,
+  x_forwarded_host,
+  max_forwards,
+  date,
+  server,
 };
 
 struct Field {
@@ -35,9 +53,9 @@ inline constexpr std::uint32_t kFieldCountMax = 128;
 
 /// Limits of one head. Each is answered with the status beside it.
 struct HeadLimits {
-  std::uint32_t head_bytes_max = 32 * 1024;         // 431 (a response: 502)
+  std::uint32_t head_bytes_max = 32 * 1024;          // 431 (a response: 502)
   std::uint32_t request_line_bytes_max = 16 * 1024;  // 414
-  std::uint32_t field_count_max = 100;              // 431; at most kFieldCountMax
+  std::uint32_t field_count_max = 100;               // 431; at most kFieldCountMax
 };
 
 /// What Connection, Transfer-Encoding, Content-Length and Upgrade said, gathered while parsing. Framing is
@@ -47,9 +65,10 @@ struct HeadFacts {
   bool has_content_length = false;
   bool has_transfer_encoding = false;
   bool transfer_encoding_is_chunked = false;  // exactly "chunked"
+  bool transfer_encoding_malformed = false;   // several fields, no list of tokens, or chunked not last
   bool connection_close = false;
   bool connection_keep_alive = false;
-  bool connection_upgrade = false;
+  bool connection_upgrade = false;  // of a request: only when the upgrade may be passed on, see parser.hpp
   bool has_upgrade = false;
   bool expect_continue = false;
 };
@@ -74,7 +93,8 @@ struct RequestHead {
   std::string_view method_text;
   std::string_view target;     // as received: origin-form, absolute-form or "*"
   std::string_view authority;  // from absolute-form (it overrides Host, RFC 9112 3.2.2), else Host's value
-  std::string_view path;       // origin-form part of the target: what goes upstream; "/" when empty
+  std::string_view path;  // origin-form part of the target: what goes upstream; "/" when empty. May begin
+                          // with '?' (http://host?query): the writer puts the '/' before it
   Method method = Method::other;
   std::uint8_t minor_version = 1;  // HTTP/1.minor
   std::uint32_t head_bytes = 0;    // consumed, final CRLF included

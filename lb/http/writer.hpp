@@ -18,21 +18,22 @@ namespace lb::http {
 struct ForwardContext {
   std::string_view client_ip;     // appended to X-Forwarded-For
   std::string_view proto;         // X-Forwarded-Proto, "http" or "https"
-  std::string_view via_name;      // pseudonym in Via: "1.1 NAME"
+  std::string_view via_name;      // pseudonym in Via: "1.1 NAME", 1.0 for a message received with that
   std::string_view backend_host;  // Host when the request (HTTP/1.0) has none
 };
 
 /// The request head for the upstream side: always HTTP/1.1 and origin-form, one Host field (the
 /// authority), X-Forwarded-For appended to, X-Forwarded-Proto and -Host set, Via appended to, framing
-/// from `framing`, Connection only for an upgrade. Expect: 100-continue is passed on. Returns the bytes written, or 0
-/// when `out` is too small (kHeadGrowthMax more than the received head is always enough).
-std::size_t write_upstream_head(const RequestHead& head, const BodyFraming& framing, const ForwardContext& context,
-                                std::span<char> out) noexcept;
+/// from `framing`, Connection only for an upgrade. Expect: 100-continue is passed on with content. Returns
+/// the bytes written, or 0 when `out` is too small (kHeadGrowthMax more than the received head is always
+/// enough).
+std::size_t write_upstream_head(const RequestHead& head, const BodyFraming& framing,
+                                const ForwardContext& context, std::span<char> out) noexcept;
 
 /// How the response goes to the client.
 struct ResponseContext {
   std::string_view via_name;
-  std::string_view extra_block;             // ready-made lines "Name: value\r\n" ...; may be empty
+  std::string_view extra_block;              // ready-made lines "Name: value\r\n" ...; may be empty
   std::span<const std::string> extra_names;  // the fields set by extra_block: the backend's are dropped
   Method request_method = Method::get;
   std::uint8_t client_minor_version = 1;
@@ -44,20 +45,20 @@ struct ResponseContext {
 BodyFraming client_framing(const BodyFraming& upstream, std::uint8_t client_minor_version) noexcept;
 
 /// The response head for the client: HTTP/1.1 status line, framing from `framing` (client_framing()'s
-/// result; for HEAD and 304 a Content-Length of the backend is kept), Via appended to, a Date where it is missing
-/// is *not* added. 1xx heads carry no Connection field, a 101 keeps Upgrade and "Connection: upgrade".
-/// Returns bytes written or 0 when `out` is too small.
-std::size_t write_client_head(const ResponseHead& head, const BodyFraming& framing, const ResponseContext& context,
-                              std::span<char> out) noexcept;
+/// result; for HEAD and 304 a Content-Length of the backend is kept), Via appended to, a Date where it is
+/// missing is *not* added. 1xx heads carry neither a Connection field nor extra_block; a 101 keeps Upgrade
+/// and "Connection: upgrade". A 426 keeps Upgrade too. Returns bytes written or 0 when `out` is too small.
+std::size_t write_client_head(const ResponseHead& head, const BodyFraming& framing,
+                              const ResponseContext& context, std::span<char> out) noexcept;
 
 /// Added to a received head's size this bounds the generated one, given context strings of at most 1 KiB in
 /// total beside extra_block.
 inline constexpr std::size_t kHeadGrowthMax = 2048;
 
-/// A whole short response made by the proxy itself: text/plain body "STATUS Reason: detail\n". `retry_after_s`
-/// 0: no such field. To HEAD the body is left out, its length is not.
-std::string make_response(std::uint16_t status, std::string_view detail, bool keep_alive, Method request_method,
-                          std::uint32_t retry_after_s, std::string_view extra_block);
+/// A whole short response made by the proxy itself: text/plain body "STATUS Reason: detail\n".
+/// `retry_after_s` 0: no such field. To HEAD the body is left out, its length is not.
+std::string make_response(std::uint16_t status, std::string_view detail, bool keep_alive,
+                          Method request_method, std::uint32_t retry_after_s, std::string_view extra_block);
 
 /// The standard reason phrase, "Unknown" for others.
 std::string_view reason_phrase(std::uint16_t status) noexcept;
