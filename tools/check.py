@@ -73,8 +73,8 @@ def run(command, log, seconds_max, env=None):
     """
     started = time.monotonic()
     with open(log, "wb") as out:
-        child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                 env={**os.environ, **(env or {})}, start_new_session=True)
+        child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=True,
+                                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         running.add(child)
         try:
             status = child.wait(timeout=seconds_max)
@@ -112,7 +112,8 @@ def tail(text, lines=EXCERPT_LINES_MAX):
 
 def complaint(output):
     """The part of a crashed program's output that tells why: from a sanitizer's report on, else the end."""
-    report = re.search(r"^.*(?:WARNING: ThreadSanitizer|ERROR: \w+Sanitizer|: runtime error: |LB_ASSERT)", output, re.M)
+    report = re.search(r"^.*(?:WARNING: ThreadSanitizer|ERROR: \w+Sanitizer|: runtime error: |LB_ASSERT)",
+                       output, re.M)
     if not report:
         return tail(output)
     return "\n".join(output[report.start():].splitlines()[:EXCERPT_LINES_MAX])
@@ -140,19 +141,19 @@ def ended(status):
 
 
 def run_gtest(program, preset, env):
-    """Runs one unit test program. Counts are read from its output, so that a crash half-way is counted too."""
+    """Runs one unit test program; counted from its output, so that a crash half-way is counted too."""
     name = program.name
     status, output, _ = run([str(program), "--gtest_color=no"], LOGS / f"{preset}-{name}.log",
                             PROGRAM_SECONDS_MAX, env)
     verdicts = re.findall(r"^\[ +(OK|FAILED|SKIPPED) \] (\S+)(?:, where .*)? \(\d+ ms\)$", output, re.M)
-    count = {kind: sum(1 for verdict, _ in verdicts if verdict == kind) for kind in ("OK", "FAILED", "SKIPPED")}
-    outcome = Outcome(count["OK"], count["FAILED"], count["SKIPPED"])
+    kinds = [verdict for verdict, _ in verdicts]
+    outcome = Outcome(kinds.count("OK"), kinds.count("FAILED"), kinds.count("SKIPPED"))
     for verdict, test in verdicts:
         if verdict == "FAILED":
-            story = re.search(rf"^\[ RUN      \] {re.escape(test)}$.*?^\[  FAILED  \] {re.escape(test)}",
-                              output, re.M | re.S)
+            story = re.search(rf"^\[ RUN +\] {re.escape(test)}$.*?^\[ +FAILED +\] {re.escape(test)}", output,
+                              re.M | re.S)
             outcome.excerpts.append((f"{name} ({preset}): {test}", tail(story.group(0) if story else output)))
-    if status != 0 and not count["FAILED"]:
+    if status != 0 and not outcome.failed:
         outcome.add(Outcome.failure(f"{name} ({preset}): {ended(status)}", complaint(output)))
     elif not verdicts:
         outcome.add(Outcome.failure(f"{name} ({preset}): ran no test", tail(output)))
@@ -280,9 +281,10 @@ def run_step(name, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP")
-    parser.add_argument("--fuzz-seconds", type=int, default=10, metavar="N", help="seconds for each target (10)")
+    parser.add_argument("--fuzz-seconds", type=int, default=10, metavar="N", help="for each target (10)")
     parser.add_argument("--pytest-args", default="", metavar="ARGS", help="further arguments for pytest")
     options = parser.parse_args()
     unknown = [step for step in options.steps if step not in STEPS]

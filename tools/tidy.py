@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy on the C++ files of the tree, in parallel, and remembers which were clean.
+
+  tools/tidy.py [--no-cache] [--times] [FILE...]
+
+A file is looked at again only when it, a project header that it includes (directly or not), .clang-tidy,
+its compiler flags or clang-tidy itself changed. Unit tests and benchmarks are left out: gtest costs seconds
+a file and trips checks for its own macros; the compiler's warnings (-Werror) hold there too. Headers are
+checked through the files that include them.
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import sources
+
+ROOT = sources.ROOT
+CACHE = ROOT / "build" / "tidy"
+CLANG_TIDY = "clang-tidy-19"
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+FILE_SECONDS_MAX = 300
+KEPT_FLAGS = re.compile(r"-(I|D|U|std=|isystem)")  # what clang needs of GCC's command line, and no more
+
+
+def flags_by_file():
+    """Include paths, definitions and language of each file, as CMake knows them for the release build."""
+    database = ROOT / "build" / "release" / "compile_commands.json"
+    result = {}
+    if not database.exists():
+        return result
+    for entry in json.loads(database.read_text()):
+        words = shlex.split(entry["command"])
+        kept = []
+        for word, following in zip(words, words[1:] + [""]):
+            if word in ("-isystem", "-I", "-D"):
+                kept += [word, following]
+            elif KEPT_FLAGS.match(word) and word not in ("-isystem", "-I", "-D"):
+                kept.append(word)
+        result[pathlib.Path(entry["file"]).resolve()] = kept
+    return result
+
+
+class Dependencies:
+    """A file's project headers, found by reading #include "..." lines, which name paths from ROOT."""
+
+    def __init__(self):
+        self.direct = {}
+
+    def of(self, path):
+        seen, todo = set(), [path]
+        while todo:
+            current = todo.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            todo += self._direct(current)
+        return sorted(seen)
+
+    def _direct(self, path):
+        if path not in self.direct:
+            names = re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(errors="replace"), re.M)
+            places = [place for name in names for place in (ROOT / name, path.parent / name)]
+            self.direct[path] = [place for place in places if place.is_file()]
+        return self.direct[path]
+
+
+def key_of(path, flags, dependencies, common):
+    digest = hashlib.sha256(common)
+    digest.update(json.dumps([str(path.relative_to(ROOT)), flags]).encode())
+    for file in dependencies.of(path):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def tidy(path, flags):
+    """(path, complaints or "", seconds)"""
+    started = time.monotonic()
+    command = [CLANG_TIDY, "--quiet", str(path), "--", "-x", "c++", *flags, "-Wno-everything"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                              timeout=FILE_SECONDS_MAX, check=False)
+        text = done.stdout.strip()
+        if done.returncode != 0 and not text:
+            text = done.stderr.strip() or f"{CLANG_TIDY} failed with status {done.returncode}"
+        elif done.returncode == 0:
+            text = ""
+    except subprocess.TimeoutExpired:
+        text = f"{path.relative_to(ROOT)}: {CLANG_TIDY} took more than {FILE_SECONDS_MAX} s"
+    return path, text.replace(f"{ROOT}/", ""), time.monotonic() - started
+
+
+def candidates():
+    for path in sources.tracked(ROOT, {".cpp"}):
+        of_project = path.parts[0] in ("lb", "harness", "solutions")
+        if of_project and not path.name.endswith(("_test.cpp", "_bench.cpp")):
+            yield ROOT / path
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--no-cache", action="store_true", help="look at every file")
+    parser.add_argument("--times", action="store_true", help="list what each file took")
+    parser.add_argument("files", nargs="*", type=pathlib.Path)
+    options = parser.parse_args()
+
+    version = subprocess.run([CLANG_TIDY, "--version"], capture_output=True, check=True).stdout
+    common = version + (ROOT / ".clang-tidy").read_bytes()
+    flags = flags_by_file()
+    default = ["-std=c++23", f"-I{ROOT}", f'-DLB_SOURCE_DIR="{ROOT}"']
+    dependencies = Dependencies()
+    clean = CACHE / "clean"
+    clean.mkdir(parents=True, exist_ok=True)
+    todo = {}
+    files = [path.resolve() for path in options.files] or list(candidates())
+    for path in files:
+        key = key_of(path, flags.get(path, default), dependencies, common)
+        if options.no_cache or not (clean / key).exists():
+            todo[path] = key
+
+    bad = 0
+    times = []
+    with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
+        # The biggest first, so that the last one to end is a short one.
+        order = sorted(todo, key=lambda path: -path.stat().st_size)
+        for path, text, seconds in pool.map(lambda path: tidy(path, flags.get(path, default)), order):
+            times.append((seconds, path))
+            if text:
+                bad += 1
+                print(text, flush=True)
+            else:
+                (clean / todo[path]).touch()
+    if options.times:
+        for seconds, path in sorted(times, reverse=True):
+            print(f"{seconds:6.1f} s  {path.relative_to(ROOT)}")
+    print(f"clang-tidy: {len(files)} files, {len(todo)} looked at, {bad} with complaints")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
