@@ -111,7 +111,7 @@ def check_text(root, path, text):
         yield text.count("\n") + 1, "no newline at the end of the file"
     tabs_allowed = path.name in ("Makefile", ".gitmodules") or path.suffix == ".md"
     code = path.parts[0] in ("lb", "harness", "tools", "cmake") and path.suffix != ".md"
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.endswith("\r"):
             yield number, "carriage return at the end of the line"
         elif line != line.rstrip() and path.suffix != ".md":
