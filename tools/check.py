@@ -145,7 +145,7 @@ def run_gtest(program, preset, env):
     name = program.name
     status, output, _ = run([str(program), "--gtest_color=no"], LOGS / f"{preset}-{name}.log",
                             PROGRAM_SECONDS_MAX, env)
-    verdicts = re.findall(r"^\[ +(OK|FAILED|SKIPPED) \] (\S+?)(?:, where .*)? \(\d+ ms\)$", output, re.M)
+    verdicts = re.findall(r"^\[ +(OK|FAILED|SKIPPED) +\] (\S+?)(?:, where .*)? \(\d+ ms\)$", output, re.M)
     kinds = [verdict for verdict, _ in verdicts]
     outcome = Outcome(kinds.count("OK"), kinds.count("FAILED"), kinds.count("SKIPPED"))
     for verdict, test in verdicts:

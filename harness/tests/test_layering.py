@@ -23,7 +23,8 @@ DEPS = {"main": "proxy base", "proxy": "net http config base", "net": "config ba
 
 
 def check(root):
-    done = subprocess.run([sys.executable, CHECKER, "--root", root], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, CHECKER, "--root", root]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -65,7 +66,7 @@ def test_clean_tree_passes(tree):
     ("lb/http/x.cpp", "#include <sys/socket.h>", "module http makes no system calls"),
     ("lb/http/x.cpp", "#include <unistd.h>", "module http makes no system calls"),
     ("lb/http/x.cpp", '#include "x.hpp"', "write the path from the repository's root"),
-    ("harness/traffic/x.cpp", '#include "lb/http/parser.hpp"', "harness/traffic may not include lb/http/parser.hpp"),
+    ("harness/traffic/x.cpp", '#include "lb/http/parser.hpp"', "harness/traffic may not include lb/http/"),
 ])
 def test_forbidden_include_fails(tree, file, line, complaint):
     append(tree / file, line)
@@ -83,7 +84,8 @@ def test_forbidden_include_fails(tree, file, line, complaint):
 ])
 def test_forbidden_dependency_fails(tree, module, deps, complaint):
     (tree / "lb" / module / "x.cpp").write_text("")
-    (tree / "lb" / module / "CMakeLists.txt").write_text(f"lb_module({module}\n  DEPS {deps}\n  LIBS fmt::fmt)\n")
+    listing = f"lb_module({module}\n  DEPS {deps}\n  LIBS fmt::fmt)\n"
+    (tree / "lb" / module / "CMakeLists.txt").write_text(listing)
     status, output = check(tree)
     assert status == 1
     assert f"lb/{module}/CMakeLists.txt:1: {complaint}" in output

@@ -159,7 +159,7 @@ def test_setup_is_silent_when_nothing_is_missing(tree):
 def test_setup_installs_only_what_is_missing(tree):
     done = run_setup(tree, "build", installed="'installed alpha' 'deinstall gamma'")
     assert done.returncode == 0, done.stderr
-    assert (tree / "apt.log").read_text().split()[-4:] == ["install", "-y", "--no-install-recommends", "gamma"]
+    assert (tree / "apt.log").read_text().endswith(" install -y --no-install-recommends gamma\n")
 
 
 def test_setup_check_installs_nothing(tree):
@@ -185,16 +185,15 @@ def test_setup_uses_sudo(tree):
 def test_setup_refreshes_the_lists_after_a_failure(tree):
     apt = ("#!/bin/sh\necho \"$@\" >> apt.log\ncase \"$*\" in *update*) : > updated;; esac\n"
            "case \"$*\" in *install*) [ -e updated ];; esac\n")
-    bin_folder = tree / "bin"
     done = run_setup(tree, "test", more=[("apt-get", apt)])
     assert done.returncode == 0, done.stderr
     assert [line.split()[3] for line in (tree / "apt.log").read_text().splitlines()] == [
         "install", "update", "install"]
-    assert bin_folder.exists()
 
 
 def test_setup_reports_that_apt_failed(tree):
-    done = run_setup(tree, "test", more=[("apt-get", "#!/bin/sh\necho 'E: Unable to locate package beta'\nexit 100\n")])
+    apt = "#!/bin/sh\necho 'E: Unable to locate package beta'\nexit 100\n"
+    done = run_setup(tree, "test", more=[("apt-get", apt)])
     assert done.returncode == 1
     assert "Unable to locate package beta" in done.stderr
 
@@ -203,9 +202,8 @@ def test_setup_reports_that_apt_failed(tree):
 
 def test_python_skips_an_interpreter_that_lacks_a_module(tmp_path):
     script(tmp_path / "python3", "#!/bin/sh\nexit 1\n")
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    done = call(TOOLS / "python.sh", "--needs", "json", "--which", env={**os.environ, "PATH": path,
-                                                                       "LB_PYTHON": str(tmp_path / "python3")})
+    poor = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LB_PYTHON": str(tmp_path / "python3")}
+    done = call(TOOLS / "python.sh", "--needs", "json", "--which", env={**os.environ, **poor})
     assert done.returncode == 0 and done.stdout.strip() != str(tmp_path / "python3")
 
 
@@ -232,7 +230,7 @@ LONG_BODY = "".join(f"  step({number});\n" for number in range(120))
     ("lb/a/x.cpp", "int x;\n" * 601, "the file has 601 lines"),
     ("lb/a/x.cpp", f"void f(int a) {{\n{LONG_BODY}}}\n", "function f has 122 lines"),
     ("lb/a/x.cpp", f"void f(int a,\n       int b) {{\n{LONG_BODY}}}\n", "function f has 123 lines"),
-    ("lb/a/x_test.cpp", f"TEST(Suite, name) {{\n{LONG_BODY}}}\n", "function Suite.name has 122 lines"),
+    ("lb/a/x_test.cpp", f"TEST(Suite, name) {{\n{LONG_BODY}}}\n", "function Suite.name has 122"),
     ("tools/x.py", "def f():\n" + "    pass\n" * 120, "function f has 121 lines"),
     ("tools/x.sh", "#!/bin/sh\n", "not executable"),
     ("README.md", "See [there](missing.md).\n", "leads nowhere"),
@@ -250,7 +248,7 @@ def test_style_accepts_what_is_right(tmp_path):
     folder = tmp_path / "lb" / "a"
     folder.mkdir(parents=True)
     (folder / "x.hpp").write_text("// About.\n#pragma once\n\nint f();\n")
-    (folder / "x.cpp").write_text('#include "lb/a/x.hpp"\n\nint f() {\n  if (true) {\n    return 1;\n  }\n}\n')
+    (folder / "x.cpp").write_text('#include "lb/a/x.hpp"\n\nint f() {\n  if (a) {\n    b();\n  }\n}\n')
     table = "const auto kTable = make({\n" + "    {1},\n" * 150 + "});\n"
     raw = 'const auto kText = R"(\nvoid f() {\n' + "a\n" * 150 + '}\n)";\n'
     (folder / "y.cpp").write_text(table + raw)
