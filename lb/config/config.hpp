@@ -23,16 +23,16 @@ inline constexpr std::uint32_t kConfigErrorsMax = 100;  // further ones are coun
 struct ConfigError {
   std::uint32_t line = 0;    // 1-based; 0 when there is no position (a Config built in code)
   std::uint32_t column = 0;  // 1-based, in code points; a tab is one, a byte order mark none
-  std::string path;          // JSON pointer, "" for the document
-  std::string message;       // what was found, what was expected, the nearest known key for a misspelt one
+  std::string path{};        // JSON pointer, "" for the document
+  std::string message{};     // what was found, what was expected, the nearest known key for a misspelt one
   friend bool operator==(const ConfigError&, const ConfigError&) = default;
 };
 
 struct ConfigErrors {
   enum class Kind : std::uint8_t { invalid, unreadable };  // unreadable: the file, not its content
   Kind kind = Kind::invalid;
-  std::vector<ConfigError> errors;  // in the order of the file; at least one
-  std::uint64_t suppressed = 0;     // beyond kConfigErrorsMax
+  std::vector<ConfigError> errors{};  // in the order of the file; at least one
+  std::uint64_t suppressed = 0;       // beyond kConfigErrorsMax
   /// One line an error, prefixed with `file`; the last says how many were suppressed. Lines are separated by
   /// '\n', none after the last. The document itself is shown as path "/"; control characters that the file
   /// put into a key are escaped, so that a hostile file cannot write to the operator's terminal.
@@ -40,8 +40,8 @@ struct ConfigErrors {
 };
 
 struct LoadedConfig {
-  std::shared_ptr<const Config> config;
-  std::string text;        // the file's bytes as read
+  std::shared_ptr<const Config> config{};
+  std::string text{};      // the file's bytes as read
   std::uint64_t hash = 0;  // of `text`; shown by hash_text()
 };
 
@@ -77,7 +77,7 @@ class ConfigWatchState {
   Result<bool> changed();
 
  private:
-  std::string path_;
+  std::string path_{};
   std::uint64_t hash_ = 0;
   bool seen_ = false;
 };
@@ -93,8 +93,8 @@ bool config_changed(const std::string& path, const LoadedConfig& loaded);
 using ConnectivityProbe = std::function<std::vector<std::string>(std::span<const BackendConfig>)>;
 
 struct ReloadCandidate {
-  LoadedConfig loaded;
-  std::vector<std::string> warnings;  // one a backend that does not answer; never a reason to fail
+  LoadedConfig loaded{};
+  std::vector<std::string> warnings{};  // one a backend that does not answer; never a reason to fail
 };
 
 /// Load, validate, then test the backends with `probe`. The one-argument config_reload of

@@ -18,7 +18,7 @@ enum class Algorithm : std::uint8_t { round_robin, weighted_round_robin, least_c
 /// (backends only), or the absolute path of a Unix socket, then `port` is 0 and `unix_socket` true.
 /// A port of 0 on a listener lets the kernel choose.
 struct Endpoint {
-  std::string host;
+  std::string host{};
   std::uint16_t port = 0;
   bool unix_socket = false;
   /// "127.0.0.1:80", "[::1]:80", "unix:/run/x.sock": also the identity of a listener across reloads.
@@ -27,8 +27,8 @@ struct Endpoint {
 };
 
 struct BackendConfig {
-  std::string name;  // default: the endpoint's text; unique
-  Endpoint endpoint;
+  std::string name{};  // default: the endpoint's text; unique
+  Endpoint endpoint{};
   std::uint32_t weight = 1;           // 0: takes no new requests
   std::uint32_t max_connections = 0;  // at once, over all workers; 0: no limit
   friend bool operator==(const BackendConfig&, const BackendConfig&) = default;
@@ -58,30 +58,30 @@ struct TimeoutsConfig {
 };
 
 struct AdminConfig {
-  std::string socket;  // path of the control socket; empty: derived from the pid file
+  std::string socket{};  // path of the control socket; empty: derived from the pid file
   friend bool operator==(const AdminConfig&, const AdminConfig&) = default;
 };
 
 struct HeaderField {
-  std::string name;
-  std::string value;
+  std::string name{};
+  std::string value{};
   friend bool operator==(const HeaderField&, const HeaderField&) = default;
 };
 
 struct Config {
-  std::vector<Endpoint> listen;  // at least one; "listen_port": N is 0.0.0.0:N
+  std::vector<Endpoint> listen{};  // at least one; "listen_port": N is 0.0.0.0:N
   Algorithm algorithm = Algorithm::round_robin;
-  std::vector<BackendConfig> backends;  // at least one
-  PoolConfig pool;
-  std::optional<RateLimitConfig> rate_limit;
-  TimeoutsConfig timeouts;
+  std::vector<BackendConfig> backends{};  // at least one
+  PoolConfig pool{};
+  std::optional<RateLimitConfig> rate_limit{};
+  TimeoutsConfig timeouts{};
   Milliseconds drain_timeout{30'000};
   std::uint32_t workers = 0;               // 0: one per available CPU
   std::uint32_t max_connections = 50'000;  // client connections of a generation, over all workers
-  std::string pid_file;                    // empty: none, unless --pid-file
-  AdminConfig admin;
-  std::string access_log;                     // path, "-" for standard output, empty: none
-  std::vector<HeaderField> response_headers;  // set on each response, replacing the backend's of that name
+  std::string pid_file{};                  // empty: none, unless --pid-file
+  AdminConfig admin{};
+  std::string access_log{};                     // path, "-" for standard output, empty: none
+  std::vector<HeaderField> response_headers{};  // set on each response, replacing the backend's of that name
   friend bool operator==(const Config&, const Config&) = default;
 };
 

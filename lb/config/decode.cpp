@@ -1,0 +1,355 @@
+#include "lb/config/decode.hpp"
+
+#include <algorithm>
+#include <bitset>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "lb/config/address.hpp"
+#include "lb/config/keys.hpp"
+#include "lb/config/wording.hpp"
+
+namespace lb {
+namespace {
+
+constexpr std::size_t kKeysPerSectionMax = 64;
+
+template <class T>
+std::optional<T> whole_number(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+bool is_number(const Node& node) {
+  return node.kind == Node::Kind::integer || node.kind == Node::Kind::real;
+}
+
+bool in_range(const KeySpec& key, double value) {
+  return value >= key.min && value <= key.max;
+}
+
+/// A key of that name in another object: "ttl" written at the top belongs inside /pool.
+const Section* section_with(std::string_view name, const Section& section, const Section& except) {
+  for (const KeySpec& key : section.keys) {
+    if (key.section == nullptr) continue;
+    if (key.section != &except && find_key(*key.section, name) != nullptr) return key.section;
+    if (const Section* deeper = section_with(name, *key.section, except)) return deeper;
+  }
+  return nullptr;
+}
+
+std::string unknown_key_message(const Section& section, std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const KeySpec& key : section.keys) {
+    if (key.type != KeyType::ignored) names.push_back(key.name);
+  }
+  if (const auto meant = nearest(name, names); !meant.empty()) {
+    return "unknown key; did you mean " + json_string(meant) + "?";
+  }
+  if (const Section* home = section_with(name, config_section(), section)) {
+    return "unknown key here; it belongs inside " + std::string{home->pointer};
+  }
+  const Section& top = config_section();
+  if (&section != &top && find_key(top, name) != nullptr) return "unknown key here; it belongs at the top";
+  std::ranges::sort(names);
+  std::string message = "unknown key, expected ";
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) message += i + 1 == names.size() ? " or " : ", ";
+    message += names[i];
+  }
+  return message;
+}
+
+class Decoder final {
+ public:
+  Decoder(Decoded& out, ErrorList& errors) : out_(out), errors_(errors) {}
+
+  bool object(const Node& node, const Section& section, void* owner, const Place& place);
+
+ private:
+  void value(const Node& node, const KeySpec& key, void* owner, const Place& place);
+  void objects(const Node& node, const KeySpec& key, void* owner, const Place& place);
+  void missing_keys(const Node& node, const Section& section, const Place& place,
+                    const std::bitset<kKeysPerSectionMax>& seen);
+  void backend_address(const Node& node, BackendConfig& backend, const Place& place);
+
+  void scalar(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
+  void integer(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
+  void number(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
+  void choice(const Node& node, const KeySpec& key, const Choice& slot, const Place& place);
+  void text(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
+  void listen_port(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
+                   const Place& place);
+  void listen(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners, const Place& place);
+  void listen_address(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
+                      const Place& place);
+  void headers(const Node& node, const KeySpec& key, std::vector<HeaderField>& fields, const Place& place);
+
+  void report(Position at, const Place& place, std::string message) {
+    errors_.add({at.line, at.column, place.pointer(), std::move(message)});
+  }
+  void mismatch(const Node& node, const Place& place, const std::string& expected) {
+    report(node.at, place, "found " + found(node) + ", expected " + expected);
+  }
+
+  Decoded& out_;
+  ErrorList& errors_;
+};
+
+bool Decoder::object(const Node& node, const Section& section, void* owner, const Place& place) {
+  LB_ASSERT(section.keys.size() <= kKeysPerSectionMax);
+  if (node.kind != Node::Kind::object) {
+    mismatch(node, place, "an object");
+    return false;
+  }
+  std::bitset<kKeysPerSectionMax> seen;
+  for (const Node& member : node.children) {
+    const Place here = place.member(member.key);
+    const KeySpec* key = find_key(section, member.key);
+    if (key == nullptr) {
+      report(member.key_at, here, unknown_key_message(section, member.key));
+      continue;
+    }
+    const auto index = static_cast<std::size_t>(key - section.keys.data());
+    if (seen.test(index)) {
+      report(member.key_at, here, "duplicate key, expected it once in its object");
+      continue;
+    }
+    seen.set(index);
+    const std::uint64_t before = errors_.total();
+    value(member, *key, owner, here);
+    if (errors_.total() != before) out_.doubtful.insert(here.pointer());
+  }
+  missing_keys(node, section, place, seen);
+  return true;
+}
+
+void Decoder::missing_keys(const Node& node, const Section& section, const Place& place,
+                           const std::bitset<kKeysPerSectionMax>& seen) {
+  for (std::size_t i = 0; i < section.keys.size(); ++i) {
+    const KeySpec& key = section.keys[i];
+    if (!key.required || seen.test(i)) continue;
+    report(node.at, place, "missing key " + json_string(key.name) + ", expected " + expected_text(key));
+    out_.doubtful.insert(place.member(key.name).pointer());
+  }
+}
+
+void Decoder::value(const Node& node, const KeySpec& key, void* owner, const Place& place) {
+  switch (key.type) {
+    case KeyType::optional_object:
+      if (node.kind == Node::Kind::null) return;
+      [[fallthrough]];
+    case KeyType::object:
+      if (node.kind != Node::Kind::object) return mismatch(node, place, expected_text(key));
+      object(node, *key.section, key.children.append(owner), place);
+      return;
+    case KeyType::objects:
+      return objects(node, key, owner, place);
+    case KeyType::ignored:
+      if (node.kind != Node::Kind::text) mismatch(node, place, expected_text(key));
+      return;
+    default:
+      return scalar(node, key, key.slot(owner), place);
+  }
+}
+
+void Decoder::objects(const Node& node, const KeySpec& key, void* owner, const Place& place) {
+  if (node.kind != Node::Kind::array) return mismatch(node, place, expected_text(key));
+  const std::size_t count = node.children.size();
+  if (count < static_cast<std::size_t>(key.min)) {
+    return mismatch(node, place,
+                    "at least " + std::to_string(static_cast<std::size_t>(key.min)) + " object in it");
+  }
+  if (count > static_cast<std::size_t>(key.max)) {
+    return report(node.at, place,
+                  "found " + grouped(count) + " elements, expected at most " +
+                      grouped(static_cast<std::uint64_t>(key.max)));
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const Place here = place.element(i);
+    const std::uint64_t before = errors_.total();
+    void* element = key.children.append(owner);
+    if (object(node.children[i], *key.section, element, here) && key.section == &backend_section()) {
+      backend_address(node.children[i], *static_cast<BackendConfig*>(element), here);
+    }
+    if (errors_.total() != before) out_.doubtful.insert(here.pointer());
+  }
+}
+
+/// A backend is reached by host and port or by a Unix socket, and is named after that unless it has a name.
+void Decoder::backend_address(const Node& node, BackendConfig& backend, const Place& place) {
+  const auto member = [&](std::string_view name) -> const Node* {
+    const auto found_at = std::ranges::find(node.children, name, &Node::key);
+    return found_at == node.children.end() ? nullptr : &*found_at;
+  };
+  const Node* host = member("host");
+  const Node* port = member("port");
+  const Node* unix_path = member("unix");
+  if (unix_path != nullptr && (host != nullptr || port != nullptr)) {
+    report(unix_path->key_at, place.member("unix"),
+           "found beside \"host\" or \"port\", expected one or the other");
+  } else if (unix_path == nullptr && host == nullptr && port == nullptr) {
+    report(node.at, place, "missing keys \"host\" and \"port\" (or \"unix\")");
+  } else if (unix_path == nullptr && host == nullptr) {
+    report(node.at, place,
+           "missing key \"host\", expected " + expected_text(*find_key(backend_section(), "host")));
+  } else if (unix_path == nullptr && port == nullptr) {
+    report(node.at, place,
+           "missing key \"port\", expected " + expected_text(*find_key(backend_section(), "port")));
+  }
+  if (member("name") == nullptr) backend.name = backend.endpoint.text();
+}
+
+void Decoder::scalar(const Node& node, const KeySpec& key, const Slot& slot, const Place& place) {
+  switch (key.type) {
+    case KeyType::integer:
+      return integer(node, key, slot, place);
+    case KeyType::number:
+    case KeyType::seconds:
+      return number(node, key, slot, place);
+    case KeyType::choice:
+      return choice(node, key, std::get<Choice>(slot), place);
+    case KeyType::text:
+    case KeyType::host:
+    case KeyType::unix_path:
+      return text(node, key, slot, place);
+    case KeyType::listen_port:
+      return listen_port(node, key, *std::get<std::vector<Endpoint>*>(slot), place);
+    case KeyType::listen:
+      return listen(node, key, *std::get<std::vector<Endpoint>*>(slot), place);
+    case KeyType::headers:
+      return headers(node, key, *std::get<std::vector<HeaderField>*>(slot), place);
+    case KeyType::object:
+    case KeyType::optional_object:
+    case KeyType::objects:
+    case KeyType::ignored:
+      break;
+  }
+  LB_ASSERT(false);
+}
+
+void Decoder::integer(const Node& node, const KeySpec& key, const Slot& slot, const Place& place) {
+  const auto value = node.kind == Node::Kind::integer ? whole_number<std::int64_t>(node.text) : std::nullopt;
+  if (!value || !in_range(key, static_cast<double>(*value))) {
+    const bool in_quotes = node.kind == Node::Kind::text && whole_number<std::int64_t>(node.text);
+    return mismatch(node, place, expected_text(key) + (in_quotes ? ", without the quotes" : ""));
+  }
+  if (auto* const* small = std::get_if<std::uint16_t*>(&slot)) {
+    **small = static_cast<std::uint16_t>(*value);
+  } else {
+    *std::get<std::uint32_t*>(slot) = static_cast<std::uint32_t>(*value);
+  }
+}
+
+void Decoder::number(const Node& node, const KeySpec& key, const Slot& slot, const Place& place) {
+  const auto value = is_number(node) ? whole_number<double>(node.text) : std::nullopt;
+  if (!value || !in_range(key, *value)) {
+    const bool in_quotes = node.kind == Node::Kind::text && whole_number<double>(node.text);
+    return mismatch(node, place, expected_text(key) + (in_quotes ? ", without the quotes" : ""));
+  }
+  if (auto* const* seconds = std::get_if<Milliseconds*>(&slot)) {
+    **seconds = Milliseconds{std::llround(*value * 1000)};
+  } else {
+    *std::get<double*>(slot) = *value;
+  }
+}
+
+void Decoder::choice(const Node& node, const KeySpec& key, const Choice& slot, const Place& place) {
+  if (node.kind != Node::Kind::text) return mismatch(node, place, expected_text(key));
+  const auto chosen = std::ranges::find(key.choices, node.text);
+  if (chosen != key.choices.end()) {
+    return slot.set(slot.member, static_cast<std::size_t>(chosen - key.choices.begin()));
+  }
+  const auto meant = nearest(node.text, key.choices);
+  mismatch(node, place,
+           expected_text(key) + (meant.empty() ? "" : "; did you mean " + json_string(meant) + "?"));
+}
+
+void Decoder::text(const Node& node, const KeySpec& key, const Slot& slot, const Place& place) {
+  if (node.kind != Node::Kind::text) return mismatch(node, place, expected_text(key));
+  if (key.type == KeyType::unix_path) {
+    auto path = parse_unix_path(node.text);
+    if (!path) return mismatch(node, place, path.error());
+    *std::get<Endpoint*>(slot) = Endpoint{.host = *std::move(path), .port = 0, .unix_socket = true};
+    return;
+  }
+  if (key.type == KeyType::host) {
+    auto host = parse_host(node.text);
+    if (!host) return mismatch(node, place, host.error());
+    *std::get<std::string*>(slot) = *std::move(host);
+    return;
+  }
+  std::string value = node.text;
+  if (auto fault = value_fault(key, &value); !fault.empty()) return report(node.at, place, std::move(fault));
+  *std::get<std::string*>(slot) = std::move(value);
+}
+
+void Decoder::listen_port(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
+                          const Place& place) {
+  Endpoint endpoint{.host = "0.0.0.0"};
+  const std::uint64_t before = errors_.total();
+  integer(node, key, &endpoint.port, place);
+  if (errors_.total() != before) return;
+  // First wherever the key stands, so that the order of keys never matters.
+  listeners.insert(listeners.begin(), std::move(endpoint));
+  out_.listen_pointers.insert(out_.listen_pointers.begin(), place.pointer());
+}
+
+void Decoder::listen(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
+                     const Place& place) {
+  if (node.kind == Node::Kind::text) return listen_address(node, key, listeners, place);
+  if (node.kind != Node::Kind::array) return mismatch(node, place, expected_text(key));
+  if (node.children.empty()) return mismatch(node, place, "at least one address in it");
+  if (node.children.size() > kListenersMax) {
+    return report(
+        node.at, place,
+        "found " + grouped(node.children.size()) + " elements, expected at most " + grouped(kListenersMax));
+  }
+  for (std::size_t i = 0; i < node.children.size(); ++i) {
+    listen_address(node.children[i], key, listeners, place.element(i));
+  }
+}
+
+void Decoder::listen_address(const Node& node, const KeySpec&, std::vector<Endpoint>& listeners,
+                             const Place& place) {
+  if (node.kind != Node::Kind::text) return mismatch(node, place, "an address such as \"0.0.0.0:8080\"");
+  auto endpoint = parse_listen_address(node.text);
+  if (!endpoint) return mismatch(node, place, endpoint.error());
+  listeners.push_back(*std::move(endpoint));
+  out_.listen_pointers.push_back(place.pointer());
+}
+
+void Decoder::headers(const Node& node, const KeySpec& key, std::vector<HeaderField>& fields,
+                      const Place& place) {
+  if (node.kind != Node::Kind::object) return mismatch(node, place, expected_text(key));
+  if (node.children.size() > kResponseHeadersMax) {
+    return report(node.at, place,
+                  "found " + grouped(node.children.size()) + " header fields, expected at most " +
+                      grouped(kResponseHeadersMax));
+  }
+  for (const Node& member : node.children) {
+    const Place here = place.member(member.key);
+    if (auto fault = header_name_fault(member.key); !fault.empty()) {
+      report(member.key_at, here, "found the header name " + quoted(member.key) + ", " + fault);
+    } else if (member.kind != Node::Kind::text) {
+      mismatch(member, here, "a text");
+    } else if (fault = header_value_fault(member.text); !fault.empty()) {
+      report(member.at, here, "found " + quoted(member.text) + ", " + fault);
+    } else {
+      fields.push_back({.name = member.key, .value = member.text});
+    }
+  }
+}
+
+}  // namespace
+
+Decoded decode_config(const Node& root, ErrorList& errors) {
+  Decoded out;
+  Decoder{out, errors}.object(root, config_section(), &out.config, Place{});
+  return out;
+}
+
+}  // namespace lb

@@ -1,0 +1,365 @@
+#include "lb/config/keys.hpp"
+
+#include <array>
+#include <optional>
+#include <type_traits>
+
+#include "lb/config/address.hpp"
+#include "lb/config/config.hpp"
+
+namespace lb {
+namespace {
+
+// ---- From a member of the model to a slot ----
+
+template <class T>
+struct MemberTraits;
+template <class Owner_, class Value_>
+struct MemberTraits<Value_ Owner_::*> {
+  using Owner = Owner_;
+  using Value = Value_;
+};
+template <auto Member>
+using OwnerOf = typename MemberTraits<decltype(Member)>::Owner;
+template <auto Member>
+using ValueOf = typename MemberTraits<decltype(Member)>::Value;
+
+/// The slot of a member, or of a member of a member: slot<&BackendConfig::endpoint, &Endpoint::port>.
+template <auto First, auto... Rest>
+Slot slot(void* owner) {
+  auto& first = static_cast<OwnerOf<First>*>(owner)->*First;
+  auto& value = (first.*....*Rest);
+  using Value = std::remove_reference_t<decltype(value)>;
+  if constexpr (std::is_enum_v<Value>) {
+    return Choice{
+        .member = &value,
+        .get =
+            [](const void* member) { return static_cast<std::size_t>(*static_cast<const Value*>(member)); },
+        .set = [](void* member, std::size_t i) { *static_cast<Value*>(member) = static_cast<Value>(i); }};
+  } else {
+    return &value;
+  }
+}
+
+template <auto Member>
+constexpr Children one_object() {
+  using Owner = OwnerOf<Member>;
+  return {.size = [](const void*) { return std::size_t{1}; },
+          .at = [](void* owner, std::size_t) -> void* { return &(static_cast<Owner*>(owner)->*Member); },
+          .append = [](void* owner) -> void* { return &(static_cast<Owner*>(owner)->*Member); }};
+}
+
+template <auto Member>
+constexpr Children maybe_object() {
+  using Owner = OwnerOf<Member>;
+  return {.size = [](const void* owner) -> std::size_t {
+            return (static_cast<const Owner*>(owner)->*Member).has_value() ? 1 : 0;
+          },
+          .at = [](void* owner, std::size_t) -> void* { return &*(static_cast<Owner*>(owner)->*Member); },
+          .append = [](void* owner) -> void* { return &(static_cast<Owner*>(owner)->*Member).emplace(); }};
+}
+
+template <auto Member>
+constexpr Children many_objects() {
+  using Owner = OwnerOf<Member>;
+  return {
+      .size = [](const void* owner) { return (static_cast<const Owner*>(owner)->*Member).size(); },
+      .at = [](void* owner, std::size_t i) -> void* { return &(static_cast<Owner*>(owner)->*Member)[i]; },
+      .append = [](void* owner) -> void* { return &(static_cast<Owner*>(owner)->*Member).emplace_back(); }};
+}
+
+bool never(const void*) {
+  return false;
+}
+bool is_unix_backend(const void* owner) {
+  return static_cast<const BackendConfig*>(owner)->endpoint.unix_socket;
+}
+bool is_inet_backend(const void* owner) {
+  return !is_unix_backend(owner);
+}
+
+// ---- The table ----
+
+constexpr double kSecondsMin = 0.001;  // the model counts milliseconds
+constexpr double kDay = 86'400;
+constexpr double kNameBytesMax = 300;  // room for the text of any endpoint
+constexpr double kPathBytesMax = 4095;
+// The sum over 100,000 backends stays below 2^31, which the algorithms count on.
+constexpr double kWeightMax = 10'000;
+
+/// In the order of enum Algorithm.
+constexpr auto kAlgorithms = std::to_array<std::string_view>(
+    {"round_robin", "weighted_round_robin", "least_connections", "ip_hash", "random"});
+
+constexpr auto kBackendKeys = std::to_array<KeySpec>({
+    {.name = "name",
+     .type = KeyType::text,
+     .min = 1,
+     .max = kNameBytesMax,
+     .default_words = "the address, e.g. 127.0.0.1:9001",
+     .example = R"("blue")",
+     .help = "What logs, metrics and reloads know this backend by. Unique.",
+     .slot = slot<&BackendConfig::name>},
+    {.name = "host",
+     .type = KeyType::host,
+     .default_words = "required, unless unix is given",
+     .example = R"("127.0.0.1")",
+     .help = "IPv4 or IPv6 address, or a DNS name.",
+     .slot = slot<&BackendConfig::endpoint, &Endpoint::host>,
+     .printed = is_inet_backend},
+    {.name = "port",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = 65535,
+     .default_words = "required, unless unix is given",
+     .example = "9001",
+     .help = "TCP port.",
+     .slot = slot<&BackendConfig::endpoint, &Endpoint::port>,
+     .printed = is_inet_backend},
+    {.name = "unix",
+     .type = KeyType::unix_path,
+     .default_words = "none",
+     .example = R"("/run/app.sock")",
+     .help = "Absolute path of a Unix socket, instead of host and port.",
+     .slot = slot<&BackendConfig::endpoint>,
+     .printed = is_unix_backend},
+    {.name = "weight",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = kWeightMax,
+     .example = "3",
+     .help = "Share of the requests, relative to the other backends. 0: takes no new requests.",
+     .slot = slot<&BackendConfig::weight>},
+    {.name = "max_connections",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 1'000'000,
+     .example = "100",
+     .help = "Requests at once, over all workers. 0: no limit.",
+     .slot = slot<&BackendConfig::max_connections>},
+});
+constexpr Section kBackend{
+    .pointer = "/backends/*",
+    .keys = kBackendKeys,
+    .schema_rule = R"({"oneOf": [{"required": ["host", "port"]}, {"required": ["unix"]}],
+                       "dependentRequired": {"host": ["port"], "port": ["host"]}})"};
+
+constexpr auto kPoolKeys = std::to_array<KeySpec>({
+    {.name = "max_size",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 65'535,
+     .help = "Idle connections kept for reuse, per backend and worker. 0: none.",
+     .slot = slot<&PoolConfig::max_size>},
+    {.name = "ttl",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "An idle connection older than this is not reused.",
+     .slot = slot<&PoolConfig::ttl>},
+});
+constexpr Section kPool{.pointer = "/pool", .keys = kPoolKeys};
+
+constexpr auto kRateLimitKeys = std::to_array<KeySpec>({
+    {.name = "per_ip",
+     .type = KeyType::number,
+     .required = true,
+     .min = 0.001,
+     .max = 1'000'000,
+     .example = "100.0",
+     .help = "Requests a second that each client address may make in the long run.",
+     .slot = slot<&RateLimitConfig::per_ip>},
+    {.name = "burst",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = 1'000'000,
+     .example = "20",
+     .help = "Requests that a client address may make at once.",
+     .slot = slot<&RateLimitConfig::burst>},
+});
+constexpr Section kRateLimit{.pointer = "/rate_limit", .keys = kRateLimitKeys};
+
+constexpr auto kTimeoutKeys = std::to_array<KeySpec>({
+    {.name = "header",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "From the first byte of a request's head to its last.",
+     .slot = slot<&TimeoutsConfig::header>},
+    {.name = "idle",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "A kept-alive client connection without a request is closed after this.",
+     .slot = slot<&TimeoutsConfig::idle>},
+    {.name = "connect",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "Connecting to a backend, each attempt.",
+     .slot = slot<&TimeoutsConfig::connect>},
+    {.name = "response",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "From the request sent to the head of the response.",
+     .slot = slot<&TimeoutsConfig::response>},
+    {.name = "body",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "Without progress of a body, either way.",
+     .slot = slot<&TimeoutsConfig::body>},
+    {.name = "tunnel",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = 7 * kDay,
+     .help = "An upgraded connection without a byte, either way.",
+     .slot = slot<&TimeoutsConfig::tunnel>},
+    {.name = "quiet",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "While draining, a kept-alive client connection idle for this long is closed.",
+     .slot = slot<&TimeoutsConfig::quiet>},
+});
+constexpr Section kTimeouts{.pointer = "/timeouts", .keys = kTimeoutKeys};
+
+constexpr auto kAdminKeys = std::to_array<KeySpec>({
+    {.name = "socket",
+     .type = KeyType::text,
+     .min = 0,
+     .max = kUnixPathBytesMax,
+     .default_words = "derived from the pid file",
+     .example = R"("/run/lb.sock")",
+     .help = "Path of the control socket that `lb reload` and `lb status` speak to.",
+     .slot = slot<&AdminConfig::socket>},
+});
+constexpr Section kAdmin{.pointer = "/admin", .keys = kAdminKeys};
+
+constexpr auto kConfigKeys = std::to_array<KeySpec>({
+    {.name = "$schema",
+     .type = KeyType::ignored,
+     .default_words = "none",
+     .help = "For editors: where the JSON Schema of this file is. Not used.",
+     .printed = never},
+    {.name = "listen_port",
+     .type = KeyType::listen_port,
+     .min = 1,
+     .max = 65535,
+     .default_words = "none",
+     .example = "8080",
+     .help = "Listen on this TCP port of every IPv4 address: short for listen with 0.0.0.0.",
+     .slot = slot<&Config::listen>,
+     .printed = never},
+    {.name = "listen",
+     .type = KeyType::listen,
+     .min = 1,
+     .max = kListenersMax,
+     .default_words = "required, unless listen_port is given",
+     .example = R"(["0.0.0.0:8080", "[::]:8080", "unix:/run/lb-http.sock"])",
+     .help = "Where to listen: `ADDRESS:PORT` with IPv6 in brackets, `:PORT` for every IPv4 address, or "
+             "`unix:PATH`. "
+             "Port 0 lets the kernel choose.",
+     .slot = slot<&Config::listen>},
+    {.name = "algorithm",
+     .type = KeyType::choice,
+     .choices = kAlgorithms,
+     .help = "How a backend is chosen for a request.",
+     .slot = slot<&Config::algorithm>},
+    {.name = "backends",
+     .type = KeyType::objects,
+     .required = true,
+     .min = 1,
+     .max = kBackendsMax,
+     .example = R"([{"host": "127.0.0.1", "port": 9001}])",
+     .help = "The servers that requests are spread over. The sum of their weights is at least 1.",
+     .section = &kBackend,
+     .children = many_objects<&Config::backends>()},
+    {.name = "pool",
+     .type = KeyType::object,
+     .help = "Connections to backends that are kept for reuse.",
+     .section = &kPool,
+     .children = one_object<&Config::pool>()},
+    {.name = "rate_limit",
+     .type = KeyType::optional_object,
+     .default_words = "null: no limit",
+     .help = "Requests beyond it are answered with 429.",
+     .section = &kRateLimit,
+     .children = maybe_object<&Config::rate_limit>()},
+    {.name = "timeouts",
+     .type = KeyType::object,
+     .help = "How long to wait for whom.",
+     .section = &kTimeouts,
+     .children = one_object<&Config::timeouts>()},
+    {.name = "drain_timeout",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "After a reload or stop: connections that outlive this are closed, and counted.",
+     .slot = slot<&Config::drain_timeout>},
+    {.name = "workers",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 1024,
+     .default_words = "0: one per CPU",
+     .example = "4",
+     .help = "Worker threads.",
+     .slot = slot<&Config::workers>},
+    {.name = "max_connections",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = 1'000'000,
+     .help = "Client connections at once, over all workers of a generation.",
+     .slot = slot<&Config::max_connections>},
+    {.name = "pid_file",
+     .type = KeyType::text,
+     .min = 0,
+     .max = kPathBytesMax,
+     .default_words = "none",
+     .example = R"("/run/lb.pid")",
+     .help = "Path of the file that holds the supervisor's process id.",
+     .slot = slot<&Config::pid_file>},
+    {.name = "admin",
+     .type = KeyType::object,
+     .help = "Control of the running balancer.",
+     .section = &kAdmin,
+     .children = one_object<&Config::admin>()},
+    {.name = "access_log",
+     .type = KeyType::text,
+     .min = 0,
+     .max = kPathBytesMax,
+     .default_words = "none",
+     .example = R"("/var/log/lb/access.log")",
+     .help = "Path of the access log, or `-` for standard output.",
+     .slot = slot<&Config::access_log>},
+    {.name = "response_headers",
+     .type = KeyType::headers,
+     .max = kResponseHeadersMax,
+     .default_words = "none",
+     .example = R"({"Server": "lb"})",
+     .help = "Header fields set on each response, replacing the backend's of the same name.",
+     .slot = slot<&Config::response_headers>},
+});
+constexpr Section kConfig{
+    .pointer = "",
+    .keys = kConfigKeys,
+    .schema_rule = R"({"anyOf": [{"required": ["listen_port"]}, {"required": ["listen"]}]})"};
+
+}  // namespace
+
+const Section& config_section() {
+  return kConfig;
+}
+const Section& backend_section() {
+  return kBackend;
+}
+
+const KeySpec* find_key(const Section& section, std::string_view name) {
+  for (const KeySpec& key : section.keys) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+}  // namespace lb

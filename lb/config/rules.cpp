@@ -1,0 +1,116 @@
+#include "lb/config/rules.hpp"
+
+#include <algorithm>
+#include <string_view>
+#include <unordered_map>
+
+#include "lb/config/config.hpp"
+#include "lb/config/keys.hpp"
+#include "lb/config/wording.hpp"
+
+namespace lb {
+namespace {
+
+using Pointers = std::unordered_map<std::string, std::string>;  // identity -> pointer of its first bearer
+
+class Rules final {
+ public:
+  Rules(const Config& config, const RuleContext& context, const RuleReport& report)
+      : config_(config), context_(context), report_(report) {}
+
+  void listeners() const {
+    if (doubtful("/listen") || doubtful("/listen_port")) return;
+    if (config_.listen.empty()) return report_("", "missing key \"listen_port\" or \"listen\"");
+    if (config_.listen.size() > kListenersMax) {
+      return report_("/listen", "found " + grouped(config_.listen.size()) + " addresses, expected at most " +
+                                    grouped(kListenersMax));
+    }
+    Pointers first;
+    for (std::size_t i = 0; i < config_.listen.size(); ++i) {
+      const std::string text = config_.listen[i].text();
+      const std::string pointer =
+          context_.listen_pointers.empty() ? "/listen/" + std::to_string(i) : context_.listen_pointers[i];
+      const auto [earlier, fresh] = first.try_emplace(text, pointer);
+      if (!fresh) report_(pointer, "duplicate address " + quoted(text) + ", the same as " + earlier->second);
+    }
+  }
+
+  void backends() const {
+    if (doubtful_as_a_whole()) return;
+    if (config_.backends.empty()) return report_("/backends", "found no backend, expected at least one");
+    if (config_.backends.size() > kBackendsMax) {
+      return report_("/backends", "found " + grouped(config_.backends.size()) +
+                                      " backends, expected at most " + grouped(kBackendsMax));
+    }
+    std::unordered_map<std::string_view, std::size_t> first;
+    first.reserve(config_.backends.size());
+    std::uint64_t weights = 0;
+    bool weights_known = true;
+    for (std::size_t i = 0; i < config_.backends.size(); ++i) {
+      const BackendConfig& backend = config_.backends[i];
+      if (doubtful(pointer_of(i))) {
+        weights_known = false;
+        continue;
+      }
+      weights += backend.weight;
+      const auto [earlier, fresh] = first.try_emplace(backend.name, i);
+      if (!fresh) duplicate_backend(i, earlier->second);
+    }
+    if (weights_known && weights == 0) {
+      report_("/backends",
+              "found weights whose sum is 0, expected at least one backend with a weight above 0");
+    }
+  }
+
+  void response_headers() const {
+    if (doubtful("/response_headers")) return;
+    Pointers first;
+    for (const HeaderField& field : config_.response_headers) {
+      std::string lower = field.name;
+      std::ranges::transform(lower, lower.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+      });
+      const auto [earlier, fresh] = first.try_emplace(std::move(lower), field.name);
+      if (fresh) continue;
+      report_(
+          "/response_headers/" + field.name,
+          "duplicate header name, the same as " + quoted(earlier->second) + "; letter case does not matter");
+    }
+  }
+
+ private:
+  [[nodiscard]] bool doubtful(const std::string& pointer) const {
+    return context_.doubtful && context_.doubtful(pointer);
+  }
+  /// A faulty element makes /backends doubtful too, yet its siblings can be judged.
+  [[nodiscard]] bool doubtful_as_a_whole() const { return config_.backends.empty() && doubtful("/backends"); }
+
+  static std::string pointer_of(std::size_t backend) { return "/backends/" + std::to_string(backend); }
+
+  void duplicate_backend(std::size_t later, std::size_t earlier) const {
+    const BackendConfig& a = config_.backends[earlier];
+    const BackendConfig& b = config_.backends[later];
+    const bool unnamed = b.name == b.endpoint.text() && a.endpoint == b.endpoint;
+    if (unnamed) {
+      return report_(pointer_of(later), "duplicate backend " + quoted(b.name) + ", the same as " +
+                                            pointer_of(earlier) + "; to have it twice give each a \"name\"");
+    }
+    report_(pointer_of(later) + "/name",
+            "duplicate name " + quoted(b.name) + ", the same as that of " + pointer_of(earlier));
+  }
+
+  const Config& config_;
+  const RuleContext& context_;
+  const RuleReport& report_;
+};
+
+}  // namespace
+
+void check_rules(const Config& config, const RuleContext& context, const RuleReport& report) {
+  const Rules rules{config, context, report};
+  rules.listeners();
+  rules.backends();
+  rules.response_headers();
+}
+
+}  // namespace lb

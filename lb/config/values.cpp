@@ -1,0 +1,231 @@
+// What keys.hpp says about values: their ranges in words, their faults, their JSON.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "lb/config/address.hpp"
+#include "lb/config/keys.hpp"
+#include "lb/config/wording.hpp"
+
+namespace lb {
+namespace {
+
+/// Lengths and counts are kept as double beside the ranges of numbers.
+std::size_t as_size(double value) {
+  return static_cast<std::size_t>(value);
+}
+
+std::string range_text(std::string_view what, const KeySpec& key) {
+  // Plain digits also for round numbers, where the shortest text would be 1e+06.
+  const auto plain = [](double value) {
+    return value == std::floor(value) ? std::to_string(static_cast<std::int64_t>(value)) : number_text(value);
+  };
+  return std::string{what} + " from " + plain(key.min) + " to " + plain(key.max);
+}
+
+std::string choices_text(std::span<const std::string_view> choices) {
+  std::string text;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    if (i > 0) text += i + 1 == choices.size() ? " or " : ", ";
+    text += json_string(choices[i]);
+  }
+  return text;
+}
+
+std::string fault_of_number(const KeySpec& key, double value, const std::string& shown) {
+  const bool good = std::isfinite(value) && value >= key.min && value <= key.max;
+  return good ? "" : "found " + shown + ", expected " + expected_text(key);
+}
+
+std::string fault_of_string(const KeySpec& key, const std::string& value) {
+  const auto report = [&](const Expected& expected) {
+    return "found " + quoted(value) + ", expected " + expected;
+  };
+  if (key.type == KeyType::host) {
+    const auto host = parse_host(value);
+    return host ? "" : report(host.error());
+  }
+  const bool control =
+      std::ranges::any_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  const bool good = value.size() >= as_size(key.min) && value.size() <= as_size(key.max) && !control;
+  return good ? "" : report(expected_text(key));
+}
+
+std::string fault_of_headers(const std::vector<HeaderField>& fields) {
+  for (const HeaderField& field : fields) {
+    if (auto expected = header_name_fault(field.name); !expected.empty()) {
+      return "found the header name " + quoted(field.name) + ", " + expected;
+    }
+    if (auto expected = header_value_fault(field.value); !expected.empty()) {
+      return "found " + quoted(field.value) + " for " + quoted(field.name) + ", " + expected;
+    }
+  }
+  if (fields.size() <= kResponseHeadersMax) return {};
+  return "found " + std::to_string(fields.size()) + " header fields, expected at most " +
+         std::to_string(kResponseHeadersMax);
+}
+
+/// A fault of an Endpoint that was built in code: one that no file could have given.
+std::string fault_of_endpoint(const Endpoint& endpoint) {
+  if (!endpoint.unix_socket) return {};
+  const auto path = parse_unix_path(endpoint.host);
+  if (!path) return "found " + quoted(endpoint.host) + ", expected " + path.error();
+  return endpoint.port == 0
+             ? ""
+             : "found port " + std::to_string(endpoint.port) + ", expected none on a Unix socket";
+}
+
+std::string fault_of_listeners(const std::vector<Endpoint>& listeners) {
+  for (const Endpoint& endpoint : listeners) {
+    const auto parsed = parse_listen_address(endpoint.text());
+    if (!parsed) return "found " + quoted(endpoint.text()) + ", expected " + parsed.error();
+    if (auto fault = fault_of_endpoint(endpoint); !fault.empty()) return fault;
+  }
+  return {};
+}
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+std::string headers_json(const std::vector<HeaderField>& fields) {
+  std::string out = "{";
+  for (const HeaderField& field : fields) {
+    if (out.size() > 1) out += ", ";
+    append_json_string(out, field.name);
+    out += ": ";
+    append_json_string(out, field.value);
+  }
+  return out + "}";
+}
+
+std::string listeners_json(const std::vector<Endpoint>& listeners) {
+  std::string out = "[";
+  for (const Endpoint& endpoint : listeners) {
+    if (out.size() > 1) out += ", ";
+    append_json_string(out, endpoint.text());
+  }
+  return out + "]";
+}
+
+bool is_token_character(char c) {
+  static constexpr std::string_view kSymbols = "!#$%&'*+-.^_`|~";
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || kSymbols.contains(c);
+}
+
+}  // namespace
+
+std::string expected_text(const KeySpec& key) {
+  switch (key.type) {
+    case KeyType::integer:
+    case KeyType::listen_port:
+      return range_text("an integer", key);
+    case KeyType::number:
+      return range_text("a number", key);
+    case KeyType::seconds:
+      return range_text("a number of seconds", key);
+    case KeyType::choice:
+      return choices_text(key.choices);
+    case KeyType::text:
+      return range_text("a text", key) + " bytes long, without control characters";
+    case KeyType::host:
+      return "a host: an IPv4 or IPv6 address, or a DNS name";
+    case KeyType::unix_path:
+      return "an absolute path of a socket, at most " + std::to_string(kUnixPathBytesMax) + " bytes";
+    case KeyType::listen:
+      return "an address such as \"0.0.0.0:8080\", or an array of them";
+    case KeyType::headers:
+      return "an object of header names and texts";
+    case KeyType::object:
+      return "an object";
+    case KeyType::optional_object:
+      return "an object or null";
+    case KeyType::objects:
+      return "an array of objects";
+    case KeyType::ignored:
+      return "a text";
+  }
+  return {};
+}
+
+std::string value_fault(const KeySpec& key, const Slot& slot) {
+  return std::visit(
+      Overloaded{
+          [](std::monostate) { return std::string{}; },
+          [&](const std::uint16_t* value) { return fault_of_number(key, *value, std::to_string(*value)); },
+          [&](const std::uint32_t* value) { return fault_of_number(key, *value, std::to_string(*value)); },
+          [&](const double* value) {
+            return fault_of_number(key, *value,
+                                   std::isfinite(*value) ? number_text(*value) : "no finite number");
+          },
+          [&](const Milliseconds* value) {
+            return fault_of_number(key, static_cast<double>(value->count()) / 1000, seconds_text(*value));
+          },
+          [&](const std::string* value) { return fault_of_string(key, *value); },
+          [&](const Choice& choice) {
+            const std::size_t index = choice.get(choice.member);
+            return index < key.choices.size() ? "" : "found no known value, expected " + expected_text(key);
+          },
+          [](const Endpoint* value) { return fault_of_endpoint(*value); },
+          [](const std::vector<Endpoint>* value) { return fault_of_listeners(*value); },
+          [](const std::vector<HeaderField>* value) { return fault_of_headers(*value); },
+      },
+      slot);
+}
+
+std::string value_json(const KeySpec& key, const Slot& slot) {
+  return std::visit(Overloaded{
+                        [](std::monostate) { return std::string{"null"}; },
+                        [](const std::uint16_t* value) { return std::to_string(*value); },
+                        [](const std::uint32_t* value) { return std::to_string(*value); },
+                        [](const double* value) { return number_text(*value); },
+                        [](const Milliseconds* value) { return seconds_text(*value); },
+                        [](const std::string* value) { return json_string(*value); },
+                        [&](const Choice& choice) {
+                          const std::size_t index = choice.get(choice.member);
+                          return index < key.choices.size() ? json_string(key.choices[index]) : "null";
+                        },
+                        [](const Endpoint* value) { return json_string(value->host); },
+                        [](const std::vector<Endpoint>* value) { return listeners_json(*value); },
+                        [](const std::vector<HeaderField>* value) { return headers_json(*value); },
+                    },
+                    slot);
+}
+
+/// RFC 9110 section 5.6.2 for the token. The refused names are those by which one hop frames its messages and
+/// manages its connection (RFC 9112, RFC 9110 section 7.6.1): the balancer writes these itself.
+std::string header_name_fault(std::string_view name) {
+  static constexpr std::string_view kOwn[] = {
+      "connection", "content-length", "keep-alive",        "proxy-connection",
+      "te",         "trailer",        "transfer-encoding", "upgrade"};
+  const bool token =
+      !name.empty() && name.size() <= kHeaderNameBytesMax && std::ranges::all_of(name, is_token_character);
+  if (!token) {
+    return "expected 1 to " + std::to_string(kHeaderNameBytesMax) +
+           " letters, digits or any of !#$%&'*+-.^_`|~";
+  }
+  std::string lower{name};
+  std::ranges::transform(lower, lower.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  if (std::ranges::find(kOwn, lower) == std::end(kOwn)) return {};
+  return "expected another; the balancer writes this one itself";
+}
+
+/// RFC 9110 section 5.5.
+std::string header_value_fault(std::string_view value) {
+  if (value.size() > kHeaderValueBytesMax) {
+    return "expected at most " + std::to_string(kHeaderValueBytesMax) + " bytes";
+  }
+  const auto is_control = [](char c) {
+    return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+  };
+  if (std::ranges::any_of(value, is_control)) return "expected a text without control characters";
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
+  if (!value.empty() && (is_blank(value.front()) || is_blank(value.back()))) {
+    return "expected a text without blanks at its ends";
+  }
+  return {};
+}
+
+}  // namespace lb
