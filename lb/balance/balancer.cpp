@@ -1,0 +1,63 @@
+#include "lb/balance/balancer.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "lb/balance/algorithms.hpp"
+#include "lb/base/result.hpp"
+
+namespace lb {
+namespace {
+
+/// kAsideMin after the first failure in a row, doubled for each further one, at most kAsideMax.
+Duration aside_for(std::uint32_t failures_in_row) noexcept {
+  constexpr std::uint32_t kDoublingsMax = 5;  // 32 s, beyond kAsideMax already
+  const std::uint32_t doublings = std::min(failures_in_row - 1, kDoublingsMax);
+  return std::min(kAsideMin * (1U << doublings), kAsideMax);
+}
+
+}  // namespace
+
+std::unique_ptr<Balancer> Balancer::create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
+                                           std::span<BackendState> states) {
+  switch (algorithm) {
+    case BalanceAlgorithm::round_robin:
+      for (BackendTraits& backend : traits) backend.weight = std::min(backend.weight, 1U);
+      return make_rotation(std::move(traits), states);
+    case BalanceAlgorithm::weighted_round_robin:
+      return make_rotation(std::move(traits), states);
+    case BalanceAlgorithm::least_connections:
+      return make_least_connections(std::move(traits), states);
+    case BalanceAlgorithm::ip_hash:
+      return make_ip_hash(std::move(traits), states);
+    case BalanceAlgorithm::random:
+      return make_weighted_random(std::move(traits), states);
+  }
+  LB_ASSERT(false);
+  std::unreachable();
+}
+
+void Balancer::report_failure(std::uint32_t backend, Instant now) noexcept {
+  BackendState& state = states_[backend];
+  const std::int64_t now_ns = now.time_since_epoch().count();
+  std::int64_t aside_until_ns = state.aside_until_ns.load(std::memory_order_relaxed);
+  if (aside_until_ns > now_ns) return;
+  const std::uint32_t failures = state.failures_in_row.load(std::memory_order_relaxed);
+  const std::uint32_t in_row = failures + (failures < ~0U ? 1U : 0U);
+  // Of several workers that report the same burst one wins the exchange and counts it.
+  if (!state.aside_until_ns.compare_exchange_strong(aside_until_ns, now_ns + aside_for(in_row).count(),
+                                                    std::memory_order_relaxed)) {
+    return;
+  }
+  state.failures_in_row.store(in_row, std::memory_order_relaxed);
+}
+
+void Balancer::report_success(std::uint32_t backend) noexcept {
+  BackendState& state = states_[backend];
+  // Almost always nothing to do: leave the cache line unwritten then.
+  if (state.failures_in_row.load(std::memory_order_relaxed) == 0) return;
+  state.failures_in_row.store(0, std::memory_order_relaxed);
+  state.aside_until_ns.store(0, std::memory_order_relaxed);
+}
+
+}  // namespace lb

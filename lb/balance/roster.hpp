@@ -1,0 +1,79 @@
+// Roster: what all algorithms share. Traits and states of the backends, claiming one of them, and the last
+// resort: a pass over all of them when the algorithm's own candidates could not serve. Private to balance;
+// immutable but for the states, so any thread may use it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lb/balance/balancer.hpp"
+
+namespace lb {
+
+__extension__ using Uint128 = unsigned __int128;
+
+/// Maps a uniform `random` to [0, bound) without division (Lemire, "Fast random integer generation in an
+/// interval", 2019); the bias of bound/2^64 is accepted.
+constexpr std::uint64_t scale_to(std::uint64_t random, std::uint64_t bound) noexcept {
+  return static_cast<std::uint64_t>((Uint128{random} * bound) >> 64U);
+}
+
+/// How many candidates an algorithm may draw before it asks pick_among_all().
+inline constexpr int kDrawsMax = 64;
+
+class Roster final {
+ public:
+  Roster(std::vector<BackendTraits> traits, std::span<BackendState> states);
+
+  /// Backends with a weight, in the order of the list.
+  [[nodiscard]] std::span<const std::uint32_t> eligible() const noexcept { return eligible_; }
+  [[nodiscard]] const BackendTraits& traits(std::uint32_t backend) const noexcept { return traits_[backend]; }
+  [[nodiscard]] const BackendState& state(std::uint32_t backend) const noexcept { return states_[backend]; }
+
+  /// Untried, not aside, below its limit: as seen now, without claiming it.
+  [[nodiscard]] bool usable(std::uint32_t backend, const PickContext& context) const noexcept {
+    return !tried(backend, context) && !aside(backend, context) && has_room(backend);
+  }
+  /// The same, and in_flight was incremented.
+  [[nodiscard]] bool claim(std::uint32_t backend, const PickContext& context) const noexcept {
+    return !tried(backend, context) && !aside(backend, context) && acquire(backend);
+  }
+
+  /// Decides by a pass over all backends: a usable one by weight (`spread` chooses), else `busy` when one is
+  /// merely full, else the one whose time aside ends first, else `none`.
+  [[nodiscard]] Pick pick_among_all(const PickContext& context, std::uint64_t spread) const noexcept;
+
+ private:
+  struct Survey {
+    std::uint64_t usable_weight = 0;
+    bool any_full = false;
+    bool any_aside_full = false;
+    std::uint32_t first_back = kNoBackend;  // of those aside, the one whose time ends first
+  };
+
+  [[nodiscard]] static bool tried(std::uint32_t backend, const PickContext& context) noexcept {
+    return std::ranges::find(context.tried, backend) != context.tried.end();
+  }
+  [[nodiscard]] bool aside(std::uint32_t backend, const PickContext& context) const noexcept {
+    return states_[backend].aside_until_ns.load(std::memory_order_relaxed) >
+           context.now.time_since_epoch().count();
+  }
+  [[nodiscard]] bool has_room(std::uint32_t backend) const noexcept {
+    const std::uint32_t limit = traits_[backend].max_connections;
+    return limit == 0 || states_[backend].in_flight.load(std::memory_order_relaxed) < limit;
+  }
+  /// Increments in_flight if it is below the limit.
+  [[nodiscard]] bool acquire(std::uint32_t backend) const noexcept;
+  [[nodiscard]] Survey survey(const PickContext& context) const noexcept;
+  /// The usable backend at `position` of the line in which each takes its weight's length.
+  [[nodiscard]] std::uint32_t usable_at(std::uint64_t position, const PickContext& context) const noexcept;
+
+  std::vector<BackendTraits> traits_;
+  std::span<BackendState> states_;
+  std::vector<std::uint32_t> eligible_;
+};
+
+}  // namespace lb

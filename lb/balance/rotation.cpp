@@ -1,0 +1,42 @@
+// Round robin, plain and weighted: one counter of turns, shared by all workers, over a fixed schedule. A
+// backend that cannot serve at its turn loses it and the next turn is drawn, so that the others keep
+// their proportions.
+#include <atomic>
+#include <utility>
+
+#include "lb/balance/algorithms.hpp"
+#include "lb/balance/roster.hpp"
+#include "lb/balance/smooth_schedule.hpp"
+
+namespace lb {
+namespace {
+
+class Rotation final : public Balancer {
+ public:
+  Rotation(std::vector<BackendTraits> traits, std::span<BackendState> states)
+      : Balancer(states), roster_(traits, states), schedule_(roster_.eligible(), traits) {}
+
+  Pick pick(const PickContext& context) noexcept override {
+    if (schedule_.period() == 0) return {};
+    std::uint64_t turn = 0;
+    for (int draw = 0; draw < kDrawsMax; ++draw) {
+      turn = turns_.fetch_add(1, std::memory_order_relaxed);
+      const std::uint32_t backend = schedule_.at(turn);
+      if (roster_.claim(backend, context)) return {PickResult::picked, backend};
+    }
+    return roster_.pick_among_all(context, turn);
+  }
+
+ private:
+  Roster roster_;
+  SmoothSchedule schedule_;
+  alignas(64) std::atomic<std::uint64_t> turns_{0};
+};
+
+}  // namespace
+
+std::unique_ptr<Balancer> make_rotation(std::vector<BackendTraits> traits, std::span<BackendState> states) {
+  return std::make_unique<Rotation>(std::move(traits), states);
+}
+
+}  // namespace lb
