@@ -1,0 +1,53 @@
+// BodyFlow: one body on its way from one side to the other: decodes the framing it came in, counts, and
+// frames it anew for the side it goes to. Sans-IO. One thread; lives inside an exchange.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "lb/http/chunked.hpp"
+#include "lb/http/framing.hpp"
+#include "lb/proxy/gather.hpp"
+
+namespace lb {
+
+class BodyFlow final {
+ public:
+  BodyFlow() noexcept = default;
+  /// `in` as the sender frames it, `out` as the receiver shall see it; `out` may be chunked, length (then
+  /// `in` is the same length), until_close, or none to drop the bytes.
+  BodyFlow(const http::BodyFraming& in, const http::BodyFraming& out) noexcept
+      : remaining_(in.length),
+        in_(in.kind),
+        out_(out.kind),
+        complete_(in.kind == http::BodyFraming::Kind::none) {}
+
+  struct Fed {
+    std::size_t consumed = 0;  // of the input; less than all when the body ended or `out` is full
+    bool failed = false;       // the sender broke its framing
+  };
+  /// Moves body bytes from `input` to `out`, by copy or reference. Stops at the end of the body.
+  Fed feed(std::string_view input, Gather& out) noexcept;
+
+  /// The sender closed: complete for until_close framing, cut short for others. Returns complete().
+  bool feed_eof(Gather& out) noexcept;
+
+  [[nodiscard]] bool complete() const noexcept { return complete_; }
+  [[nodiscard]] std::uint64_t payload_bytes() const noexcept { return payload_bytes_; }
+
+ private:
+  using Kind = http::BodyFraming::Kind;
+  Fed feed_chunked(std::string_view input, Gather& out) noexcept;
+  void emit(std::string_view payload, Gather& out) noexcept;
+  void emit_end(Gather& out) noexcept;
+
+  http::ChunkDecoder decoder_;
+  std::uint64_t remaining_ = 0;
+  std::uint64_t payload_bytes_ = 0;
+  Kind in_ = Kind::none;
+  Kind out_ = Kind::none;
+  bool complete_ = true;
+};
+
+}  // namespace lb

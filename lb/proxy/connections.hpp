@@ -1,0 +1,129 @@
+// The three nouns of the data path: the connection of a client, the connection to a backend, and the
+// exchange (one request and its response) that joins them while it lasts. They are apart so that one client
+// connection may one day carry several exchanges. Slab objects of one worker; that thread only.
+//
+//   ClientConnection 1 --- 0..1 Exchange 1 --- 0..1 UpstreamConnection
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "lb/base/fd.hpp"
+#include "lb/base/slab.hpp"
+#include "lb/base/timer_wheel.hpp"
+#include "lb/http/message.hpp"
+#include "lb/http/parser.hpp"
+#include "lb/net/socket_address.hpp"
+#include "lb/proxy/body_flow.hpp"
+#include "lb/proxy/byte_queue.hpp"
+
+namespace lb {
+
+struct Exchange;
+struct UpstreamConnection;
+class WorkerUpstreams;
+
+enum class TimerKind : std::uint8_t { client, exchange };
+
+/// A wheel node that knows whose it is.
+struct OwnedTimer : TimerNode {
+  OwnedTimer(TimerKind k, void* o) noexcept : owner(o), kind(k) {}
+  void* owner;
+  TimerKind kind;
+};
+
+/// One non-blocking socket in the worker's epoll set, tried first and waited for on EAGAIN.
+struct Socket {
+  Fd fd;
+  ByteQueue outbox;            // taken from us, not yet by the kernel; while not empty its source is not read
+  bool readable = false;       // the kernel may hold bytes: not known to be drained
+  bool peer_closed = false;    // EPOLLRDHUP was seen: read until end of file
+  bool read_eof = false;       // end of file was read
+  bool write_shut = false;     // we sent FIN
+  bool watches_write = false;  // registered for EPOLLOUT as well
+  bool watched = false;        // in the epoll set
+};
+
+struct ClientConnection {
+  ClientConnection() noexcept : timer(TimerKind::client, this) {}
+  Handle handle;
+  Socket socket;
+  IpAddress peer;
+  ByteQueue inbox;  // received, not yet consumed: a head cut in two, pipelined requests, an early body
+  Exchange* exchange = nullptr;
+  OwnedTimer timer;  // head, idle, quiet, linger: whichever the state says
+  std::uint32_t requests = 0;
+  http::HeadScanner scanner;
+  enum class State : std::uint8_t {
+    idle,       // between requests (or before the first): waiting for a first byte
+    head,       // part of a head is here
+    exchange,   // an exchange is running
+    finishing,  // the last response is being flushed; then it is closed
+    closed,     // retired; gone at the end of the turn
+    lingering,  // FIN sent; what still comes is read and dropped, so that no reset destroys the response
+  } state = State::idle;
+  bool linger = false;         // close by lingering: the client may still be sending
+  bool resume_queued = false;  // in Worker::resume_
+};
+
+struct UpstreamConnection {
+  Handle handle;
+  Socket socket;
+  WorkerUpstreams* upstreams = nullptr;
+  std::uint32_t backend = 0;
+  Exchange* exchange = nullptr;  // nullptr: idle in the pool
+  ByteQueue inbox;               // a response head cut in two
+  http::HeadScanner scanner;
+  Instant idle_since{};
+  bool connecting = false;
+  bool reused = false;  // served a request before this one
+  // Links of the pool: per backend most recent first, and over all backends oldest first.
+  UpstreamConnection* backend_newer = nullptr;
+  UpstreamConnection* backend_older = nullptr;
+  UpstreamConnection* age_newer = nullptr;
+  UpstreamConnection* age_older = nullptr;
+};
+
+/// Attempts at different backends for one request.
+inline constexpr std::size_t kAttemptsMax = 8;
+
+struct Exchange {
+  Exchange() noexcept : timer(TimerKind::exchange, this) {}
+  Handle handle;
+  ClientConnection* client = nullptr;
+  UpstreamConnection* upstream = nullptr;
+  WorkerUpstreams* upstreams = nullptr;  // the set it was balanced over
+  std::uint32_t backend = ~0U;           // picked and counted in flight; ~0: none
+  OwnedTimer timer;                      // connect, response, body progress, tunnel idle
+  Instant started{};
+
+  http::Method method = http::Method::get;
+  std::uint8_t client_minor_version = 1;
+  bool client_keep_alive = true;
+  bool upgrade_requested = false;
+  bool response_started = false;  // a byte of the response came from the backend
+  bool response_head_sent = false;
+  bool response_keep_alive = true;  // what the head sent to the client promised
+  bool upstream_keep_alive = false;
+  bool request_sent = false;  // the whole request has left for the backend
+  bool retried = false;
+  bool tunnel = false;
+  std::uint8_t attempts = 0;
+  std::uint16_t status = 0;
+  std::array<std::uint32_t, kAttemptsMax> tried{};  // backends that failed it
+
+  /// The generated head and what of the body came with it, for sending it again. Kept until it cannot be.
+  ByteQueue request_bytes;
+  bool request_bytes_whole = false;  // they are the whole request
+  BodyFlow request_body;
+  BodyFlow response_body;
+
+  // For the access log only; empty when there is none.
+  std::string log_method;
+  std::string log_target;
+  std::string_view logged_backend = "-";  // lives in the set's configuration
+};
+
+}  // namespace lb

@@ -1,0 +1,215 @@
+#include "lb/proxy/proxy.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "lb/limit/rate_limiter.hpp"
+#include "lb/proxy/upstream_set.hpp"
+#include "lb/proxy/worker.hpp"
+
+namespace lb {
+namespace {
+
+constexpr Milliseconds kResolveBudget{2000};
+constexpr Milliseconds kResolveAgain{5000};
+
+std::uint32_t worker_count(const Config& config) {
+  if (config.workers > 0) return config.workers;
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
+/// Deals the shards of each endpoint to the workers in turn, going on where the last endpoint stopped, so
+/// that endpoints with few shards do not all burden the first worker.
+std::vector<std::vector<ListeningSocket>> deal(std::vector<ListeningSocket> sockets, std::size_t workers) {
+  std::vector<std::vector<ListeningSocket>> hands(workers);
+  std::size_t next = 0;
+  for (ListeningSocket& socket : sockets) hands[next++ % workers].push_back(std::move(socket));
+  return hands;
+}
+
+}  // namespace
+
+struct Proxy::Impl {
+  WorkerShared shared;
+  std::shared_ptr<const Config> config;
+  EventLog* log = nullptr;
+  mutable std::mutex upstreams_mutex;
+  std::shared_ptr<UpstreamSet> upstreams;  // the current one
+  std::vector<std::unique_ptr<Worker>> workers;
+  Fd drained;
+  std::atomic<std::size_t> still_draining{0};
+  bool draining = false;
+  Instant drain_began{};
+  std::atomic<std::int64_t> drain_ended_ns{0};
+
+  std::mutex resolver_mutex;
+  std::condition_variable resolver_wake;
+  bool resolver_stop = false;
+  std::thread resolver;
+
+  ~Impl() {
+    {
+      const std::scoped_lock lock{resolver_mutex};
+      resolver_stop = true;
+    }
+    resolver_wake.notify_all();
+    if (resolver.joinable()) resolver.join();
+    workers.clear();
+  }
+
+  void resolve_in_background();
+  void worker_drained() noexcept;
+};
+
+/// Names that did not resolve at the start are tried again for as long as the generation lives.
+void Proxy::Impl::resolve_in_background() {
+  std::unique_lock lock{resolver_mutex};
+  while (!resolver_stop) {
+    resolver_wake.wait_for(lock, kResolveAgain, [this] { return resolver_stop; });
+    if (resolver_stop) return;
+    lock.unlock();
+    std::shared_ptr<UpstreamSet> set;
+    {
+      const std::scoped_lock upstreams_lock{upstreams_mutex};
+      set = upstreams;
+    }
+    set->resolve_missing(kResolveBudget);
+    lock.lock();
+  }
+}
+
+void Proxy::Impl::worker_drained() noexcept {
+  if (still_draining.fetch_sub(1) != 1) return;
+  drain_ended_ns.store(monotonic_now().time_since_epoch().count());
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t n = ::write(drained.get(), &one, sizeof one);
+}
+
+Proxy::Proxy(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Proxy::~Proxy() = default;
+
+Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
+  auto impl = std::make_unique<Impl>();
+  impl->config = options.config;
+  impl->log = options.log;
+  impl->drained = Fd{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+  if (!impl->drained) return std::unexpected(system_error("eventfd", "", errno));
+
+  const Config& config = *options.config;
+  WorkerShared& shared = impl->shared;
+  shared.config = options.config;
+  shared.generation = options.generation;
+  shared.log = options.log;
+  shared.access_log_format = options.access_log_format;
+  if (!config.access_log.empty()) {
+    auto file = AccessLogFile::open(config.access_log);
+    if (!file) return std::unexpected(file.error());
+    shared.access_log = std::move(*file);
+  }
+  if (config.rate_limit) {
+    shared.limiter = std::make_unique<RateLimiter>(config.rate_limit->per_ip, config.rate_limit->burst);
+  }
+  for (const HeaderField& field : config.response_headers) {
+    shared.response_block += field.name + ": " + field.value + "\r\n";
+    shared.response_names.push_back(field.name);
+  }
+  shared.on_drained = [raw = impl.get()] { raw->worker_drained(); };
+  impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget);
+
+  const std::uint32_t count = worker_count(config);
+  auto hands = deal(std::move(options.listeners), count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    auto worker = Worker::create(shared, impl->upstreams, std::move(hands[i]), mix64(options.seed + i));
+    if (!worker) return std::unexpected(worker.error());
+    impl->workers.push_back(std::move(*worker));
+  }
+  return std::unique_ptr<Proxy>{new Proxy{std::move(impl)}};
+}
+
+void Proxy::start() {
+  for (const auto& worker : impl_->workers) worker->start();
+  const bool has_names = std::ranges::any_of(impl_->config->backends, [](const BackendConfig& backend) {
+    return !SocketAddress::from_literal(backend.endpoint) && !backend.endpoint.unix_socket;
+  });
+  if (has_names) impl_->resolver = std::thread{[impl = impl_.get()] { impl->resolve_in_background(); }};
+}
+
+void Proxy::set_successor(std::shared_ptr<const Config> successor) {
+  auto set = std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget);
+  for (const auto& worker : impl_->workers) {
+    worker->post_and_wait([&] { worker->set_successor(set); });
+  }
+  const std::scoped_lock lock{impl_->upstreams_mutex};
+  impl_->upstreams = std::move(set);
+}
+
+void Proxy::start_drain() {
+  if (impl_->draining) return;
+  impl_->draining = true;
+  impl_->drain_began = monotonic_now();
+  impl_->still_draining = impl_->workers.size();
+  const Instant deadline = impl_->drain_began + impl_->config->drain_timeout;
+  for (const auto& worker : impl_->workers) {
+    worker->post_and_wait([&] { worker->start_drain(deadline); });
+  }
+}
+
+int Proxy::drained_fd() const noexcept {
+  return impl_->drained.get();
+}
+
+DrainReport Proxy::drain_report() const {
+  DrainReport report;
+  const CounterTotals totals = counters();
+  for (const auto& worker : impl_->workers) report.completed += worker->completed_in_drain();
+  report.closed_idle = totals.drain_closed_idle;
+  report.force_closed = totals.drain_force_closed;
+  const std::int64_t ended = impl_->drain_ended_ns.load();
+  const Instant end = ended == 0 ? monotonic_now() : Instant{Duration{ended}};
+  if (impl_->draining) report.duration = end - impl_->drain_began;
+  return report;
+}
+
+Result<void> Proxy::reopen_logs() {
+  if (!impl_->shared.access_log) return {};
+  return impl_->shared.access_log->reopen();
+}
+
+CounterTotals Proxy::counters() const {
+  CounterTotals totals;
+  for (const auto& worker : impl_->workers) totals.add(worker->counters());
+  return totals;
+}
+
+std::vector<Proxy::BackendStatus> Proxy::backends() const {
+  std::shared_ptr<UpstreamSet> set;
+  {
+    const std::scoped_lock lock{impl_->upstreams_mutex};
+    set = impl_->upstreams;
+  }
+  const std::int64_t now_ns = monotonic_now().time_since_epoch().count();
+  std::vector<BackendStatus> result;
+  for (std::uint32_t i = 0; i < set->size(); ++i) {
+    const BackendConfig& backend = set->backend(i);
+    const BackendState& state = set->state(i);
+    result.push_back(BackendStatus{.name = backend.name,
+                                   .endpoint = backend.endpoint.text(),
+                                   .in_flight = state.in_flight.load(std::memory_order_relaxed),
+                                   .aside = state.aside_until_ns.load(std::memory_order_relaxed) > now_ns,
+                                   .resolved = !set->address(i).empty()});
+  }
+  return result;
+}
+
+void reload_start_drain(Proxy& old_generation, std::shared_ptr<const Config> successor) {
+  old_generation.set_successor(std::move(successor));
+  old_generation.start_drain();
+}
+
+}  // namespace lb

@@ -1,0 +1,73 @@
+#include "lb/proxy/upstream_set.hpp"
+
+#include "lb/base/hash.hpp"
+#include "lb/net/resolver.hpp"
+
+namespace lb {
+namespace {
+
+BalanceAlgorithm to_balance(Algorithm algorithm) noexcept {
+  switch (algorithm) {
+    case Algorithm::round_robin:
+      return BalanceAlgorithm::round_robin;
+    case Algorithm::weighted_round_robin:
+      return BalanceAlgorithm::weighted_round_robin;
+    case Algorithm::least_connections:
+      return BalanceAlgorithm::least_connections;
+    case Algorithm::ip_hash:
+      return BalanceAlgorithm::ip_hash;
+    case Algorithm::random:
+      return BalanceAlgorithm::random;
+  }
+  LB_ASSERT(false);
+}
+
+std::string host_field_of(const Endpoint& endpoint) {
+  return endpoint.unix_socket ? "localhost" : endpoint.text();
+}
+
+}  // namespace
+
+UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget)
+    : config_(std::move(config)), states_(std::make_unique<BackendState[]>(config_->backends.size())) {
+  std::vector<BackendTraits> traits;
+  std::vector<Endpoint> endpoints;
+  for (const BackendConfig& backend : config_->backends) {
+    traits.push_back(BackendTraits{.weight = backend.weight,
+                                   .max_connections = backend.max_connections,
+                                   .identity = hash_bytes(backend.name)});
+    endpoints.push_back(backend.endpoint);
+    host_fields_.push_back(host_field_of(backend.endpoint));
+  }
+  balancer_ = Balancer::create(to_balance(config_->algorithm), std::move(traits), {states_.get(), size()});
+  addresses_ = resolve_all(endpoints, budget);
+}
+
+SocketAddress UpstreamSet::address(std::uint32_t i) const {
+  const std::scoped_lock lock{addresses_mutex_};
+  return addresses_[i];
+}
+
+std::size_t UpstreamSet::resolve_missing(Milliseconds budget) {
+  std::vector<std::size_t> missing;
+  std::vector<Endpoint> endpoints;
+  {
+    const std::scoped_lock lock{addresses_mutex_};
+    for (std::size_t i = 0; i < addresses_.size(); ++i) {
+      if (!addresses_[i].empty()) continue;
+      missing.push_back(i);
+      endpoints.push_back(config_->backends[i].endpoint);
+    }
+  }
+  if (missing.empty()) return 0;
+  const std::vector<SocketAddress> found = resolve_all(endpoints, budget);
+  std::size_t still_missing = 0;
+  const std::scoped_lock lock{addresses_mutex_};
+  for (std::size_t k = 0; k < missing.size(); ++k) {
+    addresses_[missing[k]] = found[k];
+    if (found[k].empty()) ++still_missing;
+  }
+  return still_missing;
+}
+
+}  // namespace lb

@@ -1,0 +1,50 @@
+// UpstreamSet: the backends of one configuration as the workers share them: standing, balancer, addresses.
+// Immutable but for atomics and the addresses of names that resolve later. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lb/balance/balancer.hpp"
+#include "lb/base/time.hpp"
+#include "lb/config/model.hpp"
+#include "lb/net/socket_address.hpp"
+
+namespace lb {
+
+class UpstreamSet final {
+ public:
+  /// Resolves names within `budget`; what does not resolve is put down until resolve_missing() succeeds.
+  UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget);
+
+  [[nodiscard]] const Config& config() const noexcept { return *config_; }
+  [[nodiscard]] std::uint32_t size() const noexcept {
+    return static_cast<std::uint32_t>(config_->backends.size());
+  }
+  [[nodiscard]] const BackendConfig& backend(std::uint32_t i) const noexcept { return config_->backends[i]; }
+  [[nodiscard]] Balancer& balancer() noexcept { return *balancer_; }
+  [[nodiscard]] const BackendState& state(std::uint32_t i) const noexcept { return states_[i]; }
+
+  /// Where to connect; empty() while its name does not resolve.
+  [[nodiscard]] SocketAddress address(std::uint32_t i) const;
+  /// "host:port" for a request that came without Host.
+  [[nodiscard]] const std::string& host_field(std::uint32_t i) const noexcept { return host_fields_[i]; }
+
+  /// Tries the unresolved names again, within `budget`. Returns how many are still missing. Background
+  /// thread.
+  std::size_t resolve_missing(Milliseconds budget);
+
+ private:
+  std::shared_ptr<const Config> config_;
+  std::unique_ptr<BackendState[]> states_;
+  std::unique_ptr<Balancer> balancer_;
+  std::vector<std::string> host_fields_;
+  mutable std::mutex addresses_mutex_;  // taken once a new connection, never for a pooled one
+  std::vector<SocketAddress> addresses_;
+};
+
+}  // namespace lb

@@ -1,0 +1,395 @@
+// The worker's loop: waiting, dispatching, accepting, timers, draining.
+#include "lb/proxy/worker.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <future>
+
+namespace lb {
+namespace {
+
+constexpr std::uint32_t kUpstreamConnectionsMax = 1U << 20U;
+constexpr Duration kAcceptPauseFull = Milliseconds{5};     // at max_connections
+constexpr Duration kAcceptPauseNoFds = Milliseconds{100};  // out of descriptors or memory
+
+}  // namespace
+
+Result<std::unique_ptr<Worker>> Worker::create(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
+                                               std::vector<ListeningSocket> listeners, std::uint64_t seed) {
+  auto loop = EventLoop::create();
+  if (!loop) return std::unexpected(loop.error());
+  Fd wakeup{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+  if (!wakeup) return std::unexpected(system_error("eventfd", "", errno));
+  if (auto added = loop->add(wakeup.get(), EPOLLIN, Token{}); !added) return std::unexpected(added.error());
+  return std::unique_ptr<Worker>{new Worker{shared, std::move(upstreams), std::move(listeners), seed,
+                                            std::move(*loop), std::move(wakeup)}};
+}
+
+Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
+               std::vector<ListeningSocket> listeners, std::uint64_t seed, EventLoop loop, Fd wakeup)
+    : shared_(shared),
+      config_(*shared.config),
+      loop_(std::move(loop)),
+      wakeup_(std::move(wakeup)),
+      listeners_(std::move(listeners)),
+      now_(monotonic_now()),
+      wheel_(now_),
+      random_(seed),
+      clients_(config_.max_connections),
+      upstream_connections_(kUpstreamConnectionsMax),
+      exchanges_(config_.max_connections),
+      scratch_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
+  all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams)));
+  upstreams_ = all_upstreams_.back().get();
+}
+
+Worker::~Worker() {
+  if (!thread_.joinable()) return;
+  post([this] { stop_.store(true, std::memory_order_relaxed); });
+  thread_.join();
+}
+
+void Worker::start() {
+  // Signals belong to the main thread's signalfd: the worker is born with all of them blocked.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  std::promise<void> polling;
+  auto started = polling.get_future();
+  thread_ = std::thread{[this, &polling] {
+    if (!watch_listeners()) accept_again_ = monotonic_now();
+    polling.set_value();
+    run();
+  }};
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  started.wait();
+}
+
+void Worker::post(std::function<void()> task) {
+  {
+    const std::scoped_lock lock{tasks_mutex_};
+    tasks_.push_back(std::move(task));
+  }
+  const std::uint64_t one = 1;
+  // A full counter (EAGAIN) means that the wake-up is pending already.
+  [[maybe_unused]] const ssize_t n = ::write(wakeup_.get(), &one, sizeof one);
+}
+
+void Worker::post_and_wait(std::function<void()> task) {
+  std::promise<void> done;
+  auto finished = done.get_future();
+  post([&] {
+    task();
+    done.set_value();
+  });
+  finished.wait();
+}
+
+void Worker::run() {
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const std::span<const epoll_event> events = loop_.wait(now_, next_wakeup());
+    now_ = monotonic_now();
+    close_spoiled_idle(events);
+    for (const epoll_event& event : events) dispatch_event(event);
+    run_resumes();
+    wheel_.advance(now_, [this](TimerNode& node) { on_timer(static_cast<OwnedTimer&>(node)); });
+    end_of_turn();
+  }
+  unwatch_listeners();
+  flush_access_log();
+}
+
+Instant Worker::next_wakeup() const noexcept {
+  if (!resume_.empty() || !response_resume_.empty()) return now_;
+  Instant at = std::min({wheel_.next(now_), accept_again_, drain_deadline_});
+  if (!access_lines_.empty()) at = std::min(at, access_flushed_ + kAccessLogDelay);
+  if (const UpstreamConnection* oldest = upstreams_->oldest(); oldest != nullptr) {
+    at = std::min(at, oldest->idle_since + Duration{upstreams_->set().config().pool.ttl});
+  }
+  return at;
+}
+
+/// An idle connection on which anything happens is spoiled: closed by the backend, or carrying bytes that no
+/// request asked for. They go before any event of this turn could take one from the pool.
+void Worker::close_spoiled_idle(std::span<const epoll_event> events) {
+  for (const epoll_event& event : events) {
+    const Token token = Token::unpack(event.data.u64);
+    if (token.kind != TokenKind::upstream) continue;
+    UpstreamConnection* upstream = upstream_connections_.get(token.handle);
+    if (upstream == nullptr || upstream->exchange != nullptr) continue;
+    if ((event.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) close_upstream(*upstream);
+  }
+}
+
+void Worker::dispatch_event(const epoll_event& event) {
+  const Token token = Token::unpack(event.data.u64);
+  switch (token.kind) {
+    case TokenKind::wakeup:
+      run_tasks();
+      return;
+    case TokenKind::listener:
+      accept_clients(token.handle.index);
+      return;
+    case TokenKind::client:
+      if (ClientConnection* client = clients_.get(token.handle)) on_client_event(*client, event.events);
+      return;
+    case TokenKind::upstream:
+      if (UpstreamConnection* upstream = upstream_connections_.get(token.handle)) {
+        if (upstream->exchange != nullptr) on_upstream_event(*upstream, event.events);
+      }
+      return;
+  }
+}
+
+void Worker::run_tasks() {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t n = ::read(wakeup_.get(), &count, sizeof count);
+  std::vector<std::function<void()>> tasks;
+  {
+    const std::scoped_lock lock{tasks_mutex_};
+    tasks.swap(tasks_);
+  }
+  for (const auto& task : tasks) task();
+}
+
+void Worker::run_resumes() {
+  resuming_.swap(resume_);
+  for (const Handle handle : resuming_) {
+    ClientConnection* client = clients_.get(handle);
+    if (client == nullptr) continue;
+    client->resume_queued = false;
+    if (client->state == ClientConnection::State::exchange) {
+      if (client->exchange->tunnel) {
+        pump_tunnel(*client->exchange);
+      } else {
+        pump_request(*client->exchange);
+      }
+    } else {
+      read_client(*client);
+    }
+  }
+  resuming_.clear();
+  resuming_.swap(response_resume_);
+  for (const Handle handle : resuming_) {
+    if (Exchange* exchange = exchanges_.get(handle); exchange != nullptr && exchange->upstream != nullptr) {
+      read_response(*exchange);
+    }
+  }
+  resuming_.clear();
+}
+
+void Worker::end_of_turn() {
+  if (now_ >= accept_again_) {
+    accept_again_ = kNever;
+    if (!draining_ && !watch_listeners()) pause_accepting(kAcceptPauseNoFds);
+  }
+  for (const auto& upstreams : all_upstreams_) {
+    while (UpstreamConnection* old = upstreams->expired(now_)) close_upstream(*old);
+  }
+  if (now_ >= drain_deadline_) force_close_all();
+  if (!access_lines_.empty() &&
+      (access_lines_.size() >= kAccessLogBytes || now_ - access_flushed_ >= kAccessLogDelay)) {
+    flush_access_log();
+  }
+  clients_.reap();
+  upstream_connections_.reap();
+  exchanges_.reap();
+  check_drained();
+}
+
+void Worker::flush_access_log() {
+  if (access_lines_.empty() || !shared_.access_log) return;
+  shared_.access_log->write(access_lines_);
+  access_lines_.clear();
+  access_flushed_ = now_;
+}
+
+// ---------------------------------------------------------------------------------------------- accepting
+
+/// True when every listener is polled.
+bool Worker::watch_listeners() {
+  if (listeners_watched_) return true;
+  for (std::uint32_t i = 0; i < listeners_.size(); ++i) {
+    if (loop_.add(listeners_[i].fd.get(), EPOLLIN, Token{TokenKind::listener, Handle{i, 0}})) continue;
+    while (i > 0) loop_.remove(listeners_[--i].fd.get());
+    return false;
+  }
+  listeners_watched_ = true;
+  return true;
+}
+
+void Worker::unwatch_listeners() {
+  if (!listeners_watched_) return;
+  for (const ListeningSocket& listener : listeners_) loop_.remove(listener.fd.get());
+  listeners_watched_ = false;
+}
+
+void Worker::pause_accepting(Duration pause) {
+  unwatch_listeners();
+  accept_again_ = now_ + pause;
+}
+
+/// Accepts as many as it found the last time, so that a quiet listener costs one call and a full queue is
+/// emptied in few turns. The listener is level-triggered: what is left is announced again.
+void Worker::accept_clients(std::uint32_t listener) {
+  if (!listeners_watched_) return;
+  std::uint32_t accepted = 0;
+  for (; accepted < accept_burst_; ++accepted) {
+    if (shared_.open_clients.load(std::memory_order_relaxed) >= config_.max_connections) {
+      pause_accepting(kAcceptPauseFull);
+      return;
+    }
+    sockaddr_storage storage;
+    socklen_t size = sizeof storage;
+    storage.ss_family = AF_UNSPEC;
+    Fd fd{::accept4(listeners_[listener].fd.get(), reinterpret_cast<sockaddr*>(&storage), &size,
+                    SOCK_NONBLOCK | SOCK_CLOEXEC)};
+    if (fd) {
+      if (!adopt_client(std::move(fd), IpAddress::from(storage))) return pause_accepting(kAcceptPauseNoFds);
+      continue;
+    }
+    if (errno == EAGAIN) {
+      accept_burst_ = std::max(accepted, 1U);
+      return;
+    }
+    if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO || errno == EPERM) continue;
+    bump(counters_.accept_errors);
+    return pause_accepting(kAcceptPauseNoFds);  // EMFILE, ENFILE, ENOMEM, ENOBUFS: keep what we have
+  }
+  accept_burst_ = std::min(accept_burst_ * 2, kAcceptBurstMax);
+}
+
+bool Worker::adopt_client(Fd fd, const IpAddress& peer) {
+  auto [client, handle] = clients_.emplace();
+  if (client == nullptr) return false;
+  client->handle = handle;
+  client->peer = peer;
+  client->socket.fd = std::move(fd);
+  if (!loop_.add(client->socket.fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLET, token_of(*client))) {
+    clients_.retire(handle);
+    return false;
+  }
+  client->socket.watched = true;
+  shared_.open_clients.fetch_add(1, std::memory_order_relaxed);
+  bump(counters_.connections_accepted);
+  bump(counters_.connections_open);
+  wheel_.set(client->timer, now_ + config_.timeouts.header);
+  return true;
+}
+
+// ------------------------------------------------------------------------------------------------- timers
+
+void Worker::on_timer(OwnedTimer& timer) {
+  if (timer.kind == TimerKind::client) {
+    on_client_timer(*static_cast<ClientConnection*>(timer.owner));
+  } else {
+    on_exchange_timer(*static_cast<Exchange*>(timer.owner));
+  }
+}
+
+void Worker::on_client_timer(ClientConnection& client) {
+  using State = ClientConnection::State;
+  switch (client.state) {
+    case State::idle:
+      // A request may have arrived within this very turn: it is served, not closed under.
+      if (draining_ || client.requests > 0) {
+        char byte = 0;
+        if (::recv(client.socket.fd.get(), &byte, 1, MSG_PEEK) > 0) {
+          client.socket.readable = true;
+          return read_client(client);
+        }
+      }
+      if (draining_) bump(counters_.drain_closed_idle);
+      return close_client(client);
+    case State::head:
+      return reject(client, 408, "the request head did not arrive in time");
+    case State::finishing:
+    case State::lingering:
+      return close_client(client);
+    case State::exchange:
+    case State::closed:
+      return;
+  }
+}
+
+void Worker::on_exchange_timer(Exchange& exchange) {
+  if (exchange.tunnel) {
+    abort_exchange(exchange, "timeout");
+    return;
+  }
+  if (exchange.response_head_sent) {
+    if (exchange.upstream != nullptr && exchange.client->socket.outbox.empty())
+      bump(counters_.upstream_errors);
+    abort_exchange(exchange, "timeout");
+    return;
+  }
+  if (exchange.upstream != nullptr && exchange.upstream->connecting) {
+    bump(counters_.upstream_connect_failures);
+    if (recover(exchange, ETIMEDOUT, "connect")) dispatch(exchange);
+    return;
+  }
+  const bool client_stalls = !exchange.request_body.complete() && exchange.upstream != nullptr &&
+                             exchange.upstream->socket.outbox.empty();
+  if (client_stalls) {
+    fail(exchange, 408, "the request body did not arrive in time");
+  } else {
+    bump(counters_.upstream_errors);
+    fail(exchange, 504, "the backend did not answer in time");
+  }
+}
+
+// ----------------------------------------------------------------------------------------------- draining
+
+void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
+  WorkerUpstreams* const before = upstreams_;
+  all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams)));
+  upstreams_ = all_upstreams_.back().get();
+  while (UpstreamConnection* idle = before->oldest()) close_upstream(*idle);
+}
+
+void Worker::start_drain(Instant deadline) {
+  if (draining_) return;
+  draining_ = true;
+  drain_deadline_ = deadline;
+  accept_again_ = kNever;
+  unwatch_listeners();  // before close(2): the sockets are shared with the supervisor and other generations
+  listeners_.clear();
+  clients_.for_each([this](ClientConnection& client, Handle) {
+    if (client.state == ClientConnection::State::idle && client.requests > 0) {
+      wheel_.set(client.timer, std::min(client.timer.deadline(), now_ + Duration{config_.timeouts.quiet}));
+    }
+  });
+}
+
+void Worker::force_close_all() {
+  drain_deadline_ = kNever;
+  clients_.for_each([this](ClientConnection& client, Handle) {
+    const bool busy = client.exchange != nullptr || client.state == ClientConnection::State::finishing;
+    bump(busy ? counters_.drain_force_closed : counters_.drain_closed_idle);
+    if (client.exchange != nullptr) {
+      abort_exchange(*client.exchange, "drain_timeout");
+    } else {
+      close_client(client);
+    }
+  });
+}
+
+void Worker::check_drained() {
+  if (!draining_ || drained_reported_ || clients_.size() > 0) return;
+  drained_reported_ = true;
+  for (const auto& upstreams : all_upstreams_) {
+    while (UpstreamConnection* idle = upstreams->oldest()) close_upstream(*idle);
+  }
+  upstream_connections_.reap();
+  flush_access_log();
+  shared_.on_drained();
+}
+
+}  // namespace lb

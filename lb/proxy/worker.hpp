@@ -1,0 +1,231 @@
+// Worker: one thread, one event loop, and the connections it accepted: the data path. Shared-nothing but
+// for WorkerShared. Everything private runs on the worker's thread; other threads only post().
+//
+// The life of an exchange (each arrow is a method in the file named):
+//
+//   read_client -> begin_exchange -> dispatch -> send_request ..... worker_client / worker_exchange
+//                     |                 ^  |                            request body: pump_request
+//                     v reject          |  v recover (next backend, or a fresh connection once)
+//                   local response      +--+
+//   read_response -> begin_response -> [body] -> response_done -> finish_exchange -> idle | close
+//                         |                                      worker_response
+//                         v 101
+//                      tunnel: pump_tunnel both ways ...........   worker_tunnel
+//
+// A socket is tried first and waited for on EAGAIN; a read that came up short means drained. While bytes wait
+// in a socket's outbox the other side is not read: that is the back-pressure, and it bounds memory.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "lb/base/random.hpp"
+#include "lb/base/slab.hpp"
+#include "lb/base/timer_wheel.hpp"
+#include "lb/http/message.hpp"
+#include "lb/http/writer.hpp"
+#include "lb/limit/rate_limiter.hpp"
+#include "lb/net/event_loop.hpp"
+#include "lb/net/listener.hpp"
+#include "lb/observe/access_log.hpp"
+#include "lb/observe/counters.hpp"
+#include "lb/observe/event_log.hpp"
+#include "lb/proxy/access_log_file.hpp"
+#include "lb/proxy/connections.hpp"
+#include "lb/proxy/gather.hpp"
+#include "lb/proxy/upstream_pool.hpp"
+
+namespace lb {
+
+/// What the workers of a generation share. Read-only but for atomics and thread-safe objects.
+struct WorkerShared {
+  std::shared_ptr<const Config> config;
+  std::uint64_t generation = 1;
+  EventLog* log = nullptr;
+  LogFormat access_log_format = LogFormat::text;
+  std::unique_ptr<AccessLogFile> access_log;  // may be null
+  std::unique_ptr<RateLimiter> limiter;       // may be null
+  std::string response_block;                 // response_headers as ready-made lines
+  std::vector<std::string> response_names;
+  std::atomic<std::uint32_t> open_clients{0};
+  std::function<void()> on_drained;  // called by each worker once, on its thread
+};
+
+class Worker final {
+ public:
+  static Result<std::unique_ptr<Worker>> create(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
+                                                std::vector<ListeningSocket> listeners, std::uint64_t seed);
+  ~Worker();
+
+  void start();
+  /// Runs `task` on the worker's thread, soon, in order.
+  void post(std::function<void()> task);
+  /// The same, and waits until it ran.
+  void post_and_wait(std::function<void()> task);
+
+  // On the worker's thread only:
+  void set_successor(std::shared_ptr<UpstreamSet> upstreams);
+  void start_drain(Instant deadline);
+
+  [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
+  [[nodiscard]] std::uint64_t completed_in_drain() const noexcept {
+    return completed_in_drain_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams, std::vector<ListeningSocket> listeners,
+         std::uint64_t seed, EventLoop loop, Fd wakeup);
+
+  // worker.cpp: the loop
+  void run();
+  void dispatch_event(const epoll_event& event);
+  void close_spoiled_idle(std::span<const epoll_event> events);
+  void run_tasks();
+  void run_resumes();
+  [[nodiscard]] Instant next_wakeup() const noexcept;
+  void end_of_turn();
+  void flush_access_log();
+  void check_drained();
+  void force_close_all();
+  // accepting
+  bool watch_listeners();
+  void unwatch_listeners();
+  void pause_accepting(Duration pause);
+  void accept_clients(std::uint32_t listener);
+  bool adopt_client(Fd fd, const IpAddress& peer);
+  // timers
+  void on_timer(OwnedTimer& timer);
+  void on_client_timer(ClientConnection& client);
+  void on_exchange_timer(Exchange& exchange);
+
+  // worker_socket.cpp: moving bytes
+  /// Sends, keeping what the kernel does not take in the outbox. False: the connection is broken.
+  bool send_gather(Socket& socket, Token token, const Gather& gather);
+  bool send_bytes(Socket& socket, Token token, std::string_view bytes);
+  bool flush(Socket& socket);
+  void watch_for_write(Socket& socket, Token token);
+  struct Received {
+    enum class Kind : std::uint8_t { bytes, blocked, eof, broken } kind = Kind::blocked;
+    std::size_t size = 0;
+  };
+  Received receive(Socket& socket, std::size_t offset, std::size_t size_max);
+  static Token token_of(const ClientConnection& c) noexcept { return {TokenKind::client, c.handle}; }
+  static Token token_of(const UpstreamConnection& u) noexcept { return {TokenKind::upstream, u.handle}; }
+
+  // worker_client.cpp: the client side
+  void on_client_event(ClientConnection& client, std::uint32_t events);
+  void on_client_writable(ClientConnection& client);
+  void read_client(ClientConnection& client);
+  void serve_bytes(ClientConnection& client, std::string_view bytes);
+  void drop_input(ClientConnection& client);
+  void become_idle(ClientConnection& client);
+  void resume_later(ClientConnection& client);
+  void reject(ClientConnection& client, std::uint16_t status, std::string_view detail);
+  void respond_locally(ClientConnection& client, std::uint16_t status, std::string_view detail,
+                       bool keep_alive, http::Method method, std::uint32_t retry_after_s);
+  void shut_client(ClientConnection& client);
+  void client_gone(ClientConnection& client);
+  void close_client(ClientConnection& client);
+  void count_status(std::uint16_t status) noexcept;
+
+  // worker_exchange.cpp: choosing a backend, sending the request
+  /// Returns how much of `rest`, the bytes after the head, it consumed.
+  std::size_t begin_exchange(ClientConnection& client, const http::RequestHead& head, std::string_view rest);
+  bool admit(ClientConnection& client, const http::RequestHead& head, const http::BodyFraming& framing);
+  Exchange* make_exchange(ClientConnection& client, const http::RequestHead& head);
+  void dispatch(Exchange& exchange);
+  bool pick_backend(Exchange& exchange);
+  UpstreamConnection* connect_upstream(Exchange& exchange);
+  bool send_request(Exchange& exchange);
+  void request_progress(Exchange& exchange);
+  void pump_request(Exchange& exchange);
+  bool feed_request(Exchange& exchange, std::string_view bytes);
+  /// The upstream side failed before a response: true when the exchange may be dispatched again.
+  bool recover(Exchange& exchange, int os_error, const char* what);
+  void fail(Exchange& exchange, std::uint16_t status, std::string_view detail);
+  void abort_exchange(Exchange& exchange, std::string_view outcome);
+  void end_exchange(Exchange& exchange, std::string_view outcome);
+  void release_backend(Exchange& exchange) noexcept;
+  void close_upstream(UpstreamConnection& upstream);
+  void log_exchange(const Exchange& exchange, std::string_view outcome);
+  void log_refused(const ClientConnection& client, std::uint16_t status, std::string_view method,
+                   std::string_view target);
+  void append_record(const ClientConnection& client, AccessRecord& record);
+
+  // worker_response.cpp: the upstream side
+  void on_upstream_event(UpstreamConnection& upstream, std::uint32_t events);
+  void read_response(Exchange& exchange);
+  bool response_bytes(Exchange& exchange, std::string_view bytes);
+  enum class HeadProgress : std::uint8_t { incomplete, ready, ended };
+  HeadProgress response_head(Exchange& exchange, std::string_view& bytes);
+  bool begin_response(Exchange& exchange, const http::ResponseHead& head);
+  void upstream_eof(Exchange& exchange);
+  void upstream_broken(Exchange& exchange, int os_error);
+  void response_done(Exchange& exchange, bool surplus_bytes);
+  void finish_exchange(Exchange& exchange);
+
+  // worker_tunnel.cpp
+  void begin_tunnel(Exchange& exchange, std::string_view upstream_bytes);
+  void pump_tunnel(Exchange& exchange);
+  bool pump_one_way(Socket& from, Socket& to, Token to_token);
+  void finish_tunnel(Exchange& exchange);
+
+  static constexpr std::size_t kReadBytes = 256 * 1024;      // the receive scratch
+  static constexpr std::size_t kBodyReadBytes = 128 * 1024;  // at once, of a body
+  static constexpr std::size_t kTurnBytesMax = 1024 * 1024;  // of one direction, before others get their turn
+  static constexpr std::uint32_t kAcceptBurstMax = 64;
+  static constexpr Duration kLinger = Milliseconds{2000};
+  static constexpr Duration kAccessLogDelay = Milliseconds{50};
+  static constexpr std::size_t kAccessLogBytes = 32 * 1024;
+
+  WorkerShared& shared_;
+  const Config& config_;
+  Counters counters_;
+  std::atomic<std::uint64_t> completed_in_drain_{0};
+
+  EventLoop loop_;
+  Fd wakeup_;
+  std::vector<ListeningSocket> listeners_;
+  bool listeners_watched_ = false;
+  Instant accept_again_ = kNever;  // accepting is paused until then
+  std::uint32_t accept_burst_ = 1;
+
+  Instant now_;
+  TimerWheel wheel_;
+  Random random_;
+  Slab<ClientConnection> clients_;
+  Slab<UpstreamConnection> upstream_connections_;
+  Slab<Exchange> exchanges_;
+  std::vector<std::unique_ptr<WorkerUpstreams>> all_upstreams_;  // the current one last
+  WorkerUpstreams* upstreams_ = nullptr;
+  std::vector<Handle> resume_;  // clients with something to read that no event will announce
+  std::vector<Handle> resuming_;
+  std::vector<Handle> response_resume_;  // exchanges whose response used up its share of the turn
+
+  std::unique_ptr<char[]> scratch_;  // kReadBytes: what was received last
+  Gather gather_;
+  http::RequestHead request_head_;
+  http::ResponseHead response_head_;
+  http::HeadLimits limits_;
+
+  std::string access_lines_;
+  Instant access_flushed_{};
+
+  bool draining_ = false;
+  bool drained_reported_ = false;
+  Instant drain_deadline_ = kNever;
+
+  std::mutex tasks_mutex_;
+  std::vector<std::function<void()>> tasks_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace lb

@@ -1,0 +1,197 @@
+// The client side: reading requests, answers of our own, closing.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "lb/proxy/worker.hpp"
+
+namespace lb {
+
+using State = ClientConnection::State;
+
+void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
+  Socket& socket = client.socket;
+  if ((events & EPOLLERR) != 0) return client_gone(client);  // reset: nobody is left to answer
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0) socket.readable = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) socket.peer_closed = true;
+  if ((events & EPOLLOUT) != 0 && !socket.outbox.empty()) {
+    if (!flush(socket)) return client_gone(client);
+    if (socket.outbox.empty()) on_client_writable(client);
+    if (client.state == State::closed) return;
+  }
+  if (!socket.readable) return;
+  switch (client.state) {
+    case State::idle:
+    case State::head:
+      return read_client(client);
+    case State::lingering:
+      return drop_input(client);
+    case State::exchange:
+      if (client.exchange->tunnel) return pump_tunnel(*client.exchange);
+      return pump_request(*client.exchange);
+    case State::finishing:
+    case State::closed:
+      return;
+  }
+}
+
+/// The outbox went empty: what waited for that goes on.
+void Worker::on_client_writable(ClientConnection& client) {
+  if (client.state == State::finishing) return shut_client(client);
+  if (client.state != State::exchange) return;
+  Exchange& exchange = *client.exchange;
+  if (exchange.tunnel) return pump_tunnel(exchange);
+  if (exchange.response_head_sent && exchange.response_body.complete()) return finish_exchange(exchange);
+  wheel_.set(exchange.timer, now_ + config_.timeouts.body);
+  if (exchange.upstream != nullptr) read_response(exchange);
+}
+
+void Worker::read_client(ClientConnection& client) {
+  // Bytes that no parser has seen yet come first: a pipelined request needs no recv.
+  if (!client.inbox.empty() && client.scanner.scanned == 0) {
+    const std::size_t have = client.inbox.size();
+    std::memcpy(scratch_.get(), client.inbox.view().data(), have);
+    client.inbox.clear();
+    serve_bytes(client, {scratch_.get(), have});
+  }
+  while (client.socket.readable && (client.state == State::idle || client.state == State::head)) {
+    const std::size_t have = client.inbox.size();
+    LB_ASSERT(have < kReadBytes / 2);  // a partial head is bounded by limits_
+    const Received received = receive(client.socket, have, kReadBytes / 2 - have);
+    switch (received.kind) {
+      case Received::Kind::blocked:
+        return;
+      case Received::Kind::broken:
+        return client_gone(client);
+      case Received::Kind::eof:
+        return close_client(client);
+      case Received::Kind::bytes:
+        break;
+    }
+    bump(counters_.bytes_from_clients, received.size);
+    if (have > 0) {
+      std::memcpy(scratch_.get(), client.inbox.view().data(), have);
+      client.inbox.clear();
+    }
+    serve_bytes(client, {scratch_.get(), have + received.size});
+  }
+}
+
+/// Parses and serves requests from `bytes` until one is under way or the bytes end; keeps the rest.
+void Worker::serve_bytes(ClientConnection& client, std::string_view bytes) {
+  while (!bytes.empty() && (client.state == State::idle || client.state == State::head)) {
+    const http::ParseOutcome outcome =
+        http::parse_request_head(bytes, limits_, client.scanner, request_head_);
+    if (outcome.status == http::ParseStatus::need_more) {
+      if (client.state == State::idle) {
+        client.state = State::head;
+        wheel_.set(client.timer, now_ + config_.timeouts.header);
+      }
+      break;
+    }
+    if (outcome.status == http::ParseStatus::error) {
+      bump(counters_.bad_requests);
+      return reject(client, outcome.error.status, outcome.error.detail);
+    }
+    client.scanner.reset();
+    bytes.remove_prefix(request_head_.head_bytes);
+    bytes.remove_prefix(begin_exchange(client, request_head_, bytes));
+  }
+  if (client.state != State::closed && client.state != State::finishing && client.state != State::lingering) {
+    client.inbox.append(bytes);
+  }
+}
+
+/// After our FIN: reads and forgets, until the client closes or the linger time ends.
+void Worker::drop_input(ClientConnection& client) {
+  for (std::size_t dropped = 0; client.socket.readable && dropped < kTurnBytesMax;) {
+    const Received received = receive(client.socket, 0, kReadBytes);
+    if (received.kind == Received::Kind::blocked) return;
+    if (received.kind != Received::Kind::bytes) return close_client(client);
+    dropped += received.size;
+  }
+  if (client.socket.readable) close_client(client);  // It floods us; it has had its answer.
+}
+
+void Worker::become_idle(ClientConnection& client) {
+  client.state = State::idle;
+  const auto wait = draining_ ? config_.timeouts.quiet : config_.timeouts.idle;
+  wheel_.set(client.timer, now_ + wait);
+  if (!client.inbox.empty() || client.socket.readable) resume_later(client);
+}
+
+void Worker::resume_later(ClientConnection& client) {
+  if (client.resume_queued) return;
+  client.resume_queued = true;
+  resume_.push_back(client.handle);
+}
+
+/// Refuses what cannot be read as a request: the connection cannot be trusted to be in step any more.
+void Worker::reject(ClientConnection& client, std::uint16_t status, std::string_view detail) {
+  client.linger = true;
+  log_refused(client, status, "-", "-");
+  respond_locally(client, status, detail, false, http::Method::get, 0);
+}
+
+void Worker::respond_locally(ClientConnection& client, std::uint16_t status, std::string_view detail,
+                             bool keep_alive, http::Method method, std::uint32_t retry_after_s) {
+  count_status(status);
+  const std::string response =
+      http::make_response(status, detail, keep_alive, method, retry_after_s, shared_.response_block);
+  bump(counters_.bytes_to_clients, response.size());
+  if (!send_bytes(client.socket, token_of(client), response)) return client_gone(client);
+  if (keep_alive && client.socket.outbox.empty()) return become_idle(client);
+  client.state = State::finishing;
+  wheel_.set(client.timer, now_ + config_.timeouts.body);
+  if (client.socket.outbox.empty()) shut_client(client);
+}
+
+/// The last response has left. With nothing unread a close is enough; otherwise the kernel would answer what
+/// still comes with a reset, which destroys a response that the client has not read yet (RFC 9112 9.6).
+void Worker::shut_client(ClientConnection& client) {
+  if (!client.linger || client.socket.read_eof) return close_client(client);
+  ::shutdown(client.socket.fd.get(), SHUT_WR);
+  client.socket.write_shut = true;
+  client.state = State::lingering;
+  client.inbox.clear();
+  wheel_.set(client.timer, now_ + kLinger);
+  client.socket.readable = true;
+  drop_input(client);
+}
+
+/// The client's connection broke: an exchange under way has nobody to answer any more.
+void Worker::client_gone(ClientConnection& client) {
+  if (client.exchange != nullptr) {
+    abort_exchange(*client.exchange, "client_closed");
+  } else {
+    close_client(client);
+  }
+}
+
+void Worker::close_client(ClientConnection& client) {
+  if (client.state == State::closed) return;
+  LB_ASSERT(client.exchange == nullptr);
+  client.state = State::closed;
+  wheel_.cancel(client.timer);
+  shared_.open_clients.fetch_sub(1, std::memory_order_relaxed);
+  lb::drop(counters_.connections_open);
+  clients_.retire(client.handle);
+}
+
+void Worker::count_status(std::uint16_t status) noexcept {
+  switch (status / 100) {
+    case 2:
+      return bump(counters_.responses_2xx);
+    case 3:
+      return bump(counters_.responses_3xx);
+    case 4:
+      return bump(counters_.responses_4xx);
+    case 5:
+      return bump(counters_.responses_5xx);
+    default:
+      return;
+  }
+}
+
+}  // namespace lb

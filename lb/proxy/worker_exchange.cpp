@@ -1,0 +1,403 @@
+// An exchange from its head to the request's last byte: admission, choice of a backend, sending, retries.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "lb/http/framing.hpp"
+#include "lb/proxy/worker.hpp"
+
+namespace lb {
+
+using State = ClientConnection::State;
+
+std::size_t Worker::begin_exchange(ClientConnection& client, const http::RequestHead& head,
+                                   std::string_view rest) {
+  bump(counters_.requests);
+  ++client.requests;
+  const http::FramingOutcome framing = http::request_framing(head);
+  if (framing.error) {
+    bump(counters_.bad_requests);
+    reject(client, framing.error->status, framing.error->detail);
+    return 0;
+  }
+  if (!admit(client, head, framing.framing)) return 0;
+  Exchange* const made = make_exchange(client, head);
+  if (made == nullptr) {
+    reject(client, 503, "too many requests are in flight");
+    return 0;
+  }
+  Exchange& exchange = *made;
+
+  std::array<char, IpAddress::kTextMax> ip;
+  const http::ForwardContext forward{
+      .client_ip = {ip.data(), client.peer.write_text(ip.data())},
+      .proto = "http",
+      .via_name = "lb",
+      .backend_host = "localhost",
+  };
+  gather_.clear();
+  const std::size_t head_size = http::write_upstream_head(head, framing.framing, forward, gather_.room());
+  if (head_size == 0) {
+    end_exchange(exchange, "rejected");
+    reject(client, 431, "the request head is too large");
+    return 0;
+  }
+  gather_.commit(head_size);
+  exchange.request_body = BodyFlow{framing.framing, framing.framing};
+  const BodyFlow::Fed fed = exchange.request_body.feed(rest, gather_);
+  if (fed.failed) {
+    bump(counters_.bad_requests);
+    end_exchange(exchange, "rejected");
+    reject(client, 400, "malformed chunked coding (RFC 9112 7.1)");
+    return 0;
+  }
+  for (const iovec& piece : gather_.pieces()) {
+    exchange.request_bytes.append({static_cast<const char*>(piece.iov_base), piece.iov_len});
+  }
+  exchange.request_bytes_whole = exchange.request_body.complete();
+  dispatch(exchange);
+  return fed.consumed;
+}
+
+/// What is answered without a backend. The body of a refused request is not read: the connection ends.
+bool Worker::admit(ClientConnection& client, const http::RequestHead& head,
+                   const http::BodyFraming& framing) {
+  if (head.method == http::Method::connect) {
+    reject(client, 501, "CONNECT is not supported");
+    return false;
+  }
+  if (!shared_.limiter) return true;
+  const RateLimiter::Decision decision = shared_.limiter->take(client.peer.hash(), now_);
+  if (decision.allowed) return true;
+  bump(counters_.rate_limited);
+  const bool bodiless = framing.kind == http::BodyFraming::Kind::none;
+  const bool keep = bodiless && !draining_ && http::wants_keep_alive(head.facts, head.minor_version);
+  client.linger = !bodiless || !keep;
+  log_refused(client, 429, head.method_text, head.target);
+  respond_locally(client, 429, "rate limit exceeded", keep, head.method, decision.retry_after_s);
+  return false;
+}
+
+Exchange* Worker::make_exchange(ClientConnection& client, const http::RequestHead& head) {
+  auto [exchange, handle] = exchanges_.emplace();
+  if (exchange == nullptr) return nullptr;
+  exchange->handle = handle;
+  exchange->client = &client;
+  exchange->upstreams = upstreams_;
+  exchange->started = now_;
+  exchange->method = head.method;
+  exchange->client_minor_version = head.minor_version;
+  exchange->client_keep_alive = http::wants_keep_alive(head.facts, head.minor_version);
+  exchange->upgrade_requested =
+      head.facts.connection_upgrade && head.facts.has_upgrade && head.minor_version >= 1;
+  if (shared_.access_log) {
+    exchange->log_method = head.method_text;
+    exchange->log_target = head.target;
+  }
+  client.exchange = exchange;
+  client.state = State::exchange;
+  wheel_.set(client.timer, kNever);
+  bump(counters_.requests_in_flight);
+  return exchange;
+}
+
+/// Finds a connection for the request and sends it; goes on to the next backend while that fails at once.
+void Worker::dispatch(Exchange& exchange) {
+  for (;;) {
+    exchange.upstreams = upstreams_;
+    if (!pick_backend(exchange)) return;
+    UpstreamConnection* upstream = nullptr;
+    if (!exchange.retried) upstream = exchange.upstreams->take(exchange.backend, now_);
+    if (upstream != nullptr) {
+      bump(counters_.upstream_reused);
+      upstream->reused = true;
+    } else {
+      upstream = connect_upstream(exchange);
+    }
+    if (upstream != nullptr) {
+      upstream->exchange = &exchange;
+      exchange.upstream = upstream;
+      if (send_request(exchange)) return;
+    }
+    if (!recover(exchange, errno, "connect")) return;
+  }
+}
+
+/// False: nobody can serve it, and the client has been told.
+bool Worker::pick_backend(Exchange& exchange) {
+  if (exchange.attempts < kAttemptsMax) {
+    const Pick pick = exchange.upstreams->balancer().pick(PickContext{
+        .now = now_,
+        .client_hash = exchange.client->peer.hash(),
+        .random = random_(),
+        .tried = {exchange.tried.data(), exchange.attempts},
+    });
+    if (pick.result == PickResult::picked) {
+      exchange.backend = pick.backend;
+      return true;
+    }
+    if (pick.result == PickResult::busy) {
+      fail(exchange, 503, "every backend is at its connection limit");
+      return false;
+    }
+  }
+  if (exchange.attempts > 0) {
+    fail(exchange, 502, "no backend accepts connections");
+  } else {
+    fail(exchange, 503, "no backend is available");
+  }
+  return false;
+}
+
+/// A connection being opened; nullptr with errno when that failed at once. On loopback, and often elsewhere,
+/// it is established by the time the request is ready: sending is tried before any event is waited for.
+UpstreamConnection* Worker::connect_upstream(Exchange& exchange) {
+  const SocketAddress address = exchange.upstreams->set().address(exchange.backend);
+  if (address.empty()) {
+    errno = EHOSTUNREACH;  // its name does not resolve
+    return nullptr;
+  }
+  Fd fd{::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  if (!fd) return nullptr;
+  if (address.family() != AF_UNIX) {
+    const int one = 1;
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  }
+  if (::connect(fd.get(), address.get(), address.size()) != 0 && errno != EINPROGRESS) return nullptr;
+  auto [upstream, handle] = upstream_connections_.emplace();
+  if (upstream == nullptr) {
+    errno = ENOBUFS;
+    return nullptr;
+  }
+  upstream->handle = handle;
+  upstream->socket.fd = std::move(fd);
+  upstream->upstreams = exchange.upstreams;
+  upstream->backend = exchange.backend;
+  upstream->connecting = true;
+  return upstream;
+}
+
+/// Sends what came with the head, in one call. False, with errno: the connection is of no use.
+bool Worker::send_request(Exchange& exchange) {
+  UpstreamConnection& upstream = *exchange.upstream;
+  Socket& socket = upstream.socket;
+  const Token token = token_of(upstream);
+  if (!send_bytes(socket, token, exchange.request_bytes.view())) return false;
+  if (upstream.connecting && socket.outbox.size() < exchange.request_bytes.size()) {
+    upstream.connecting = false;
+    bump(counters_.upstream_connects);
+    exchange.upstreams->balancer().report_success(exchange.backend);
+  }
+  if (!socket.watched) {
+    const std::uint32_t write = socket.watches_write ? EPOLLOUT : 0U;
+    if (!loop_.add(socket.fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLET | write, token)) {
+      errno = ENOMEM;
+      return false;
+    }
+    socket.watched = true;
+  }
+  request_progress(exchange);
+  return true;
+}
+
+/// Some of the request has left, or waits to: sets what is waited for next.
+void Worker::request_progress(Exchange& exchange) {
+  const UpstreamConnection& upstream = *exchange.upstream;
+  const TimeoutsConfig& timeouts = config_.timeouts;
+  if (upstream.connecting) {
+    wheel_.set(exchange.timer, now_ + timeouts.connect);
+  } else if (upstream.socket.outbox.empty() && exchange.request_body.complete()) {
+    exchange.request_sent = true;
+    wheel_.set(exchange.timer, now_ + (exchange.response_head_sent ? timeouts.body : timeouts.response));
+  } else {
+    wheel_.set(exchange.timer, now_ + timeouts.body);
+    if (upstream.socket.outbox.empty() &&
+        (exchange.client->socket.readable || !exchange.client->inbox.empty())) {
+      resume_later(*exchange.client);
+    }
+  }
+}
+
+/// Moves the request's body along while both sides go.
+void Worker::pump_request(Exchange& exchange) {
+  ClientConnection& client = *exchange.client;
+  if (exchange.request_body.complete() || exchange.upstream == nullptr) return;
+  const UpstreamConnection& upstream = *exchange.upstream;
+  const auto blocked = [&] { return upstream.connecting || !upstream.socket.outbox.empty(); };
+  if (blocked()) return;
+  if (!client.inbox.empty()) {
+    const std::size_t have = client.inbox.size();
+    LB_ASSERT(have <= kReadBytes);
+    std::memcpy(scratch_.get(), client.inbox.view().data(), have);
+    client.inbox.clear();
+    if (!feed_request(exchange, {scratch_.get(), have})) return;
+  }
+  for (std::size_t moved = 0; client.socket.readable && !blocked() && !exchange.request_body.complete();) {
+    if (moved >= kTurnBytesMax) return resume_later(client);
+    const Received received = receive(client.socket, 0, kBodyReadBytes);
+    if (received.kind == Received::Kind::blocked) return;
+    if (received.kind != Received::Kind::bytes) {
+      bump(counters_.bad_requests);
+      return abort_exchange(exchange, "client_closed");  // the body is cut short
+    }
+    bump(counters_.bytes_from_clients, received.size);
+    moved += received.size;
+    if (!feed_request(exchange, {scratch_.get(), received.size})) return;
+  }
+}
+
+/// Frames body bytes anew and sends them; what follows the body is kept for the next request. False: the
+/// exchange is over, or its backend broke.
+bool Worker::feed_request(Exchange& exchange, std::string_view bytes) {
+  UpstreamConnection& upstream = *exchange.upstream;
+  exchange.request_bytes_whole = false;  // from here on it cannot be sent again
+  do {
+    gather_.clear();
+    const BodyFlow::Fed fed = exchange.request_body.feed(bytes, gather_);
+    bytes.remove_prefix(fed.consumed);
+    if (fed.failed) {
+      bump(counters_.bad_requests);
+      fail(exchange, 400, "malformed chunked coding (RFC 9112 7.1)");
+      return false;
+    }
+    if (!send_gather(upstream.socket, token_of(upstream), gather_)) {
+      // The backend stopped reading. It may have answered before it did (RFC 9110 10.1.1): look.
+      upstream.socket.readable = true;
+      upstream.socket.peer_closed = true;
+      read_response(exchange);
+      return false;
+    }
+  } while (!bytes.empty() && !exchange.request_body.complete());
+  exchange.client->inbox.append(bytes);
+  request_progress(exchange);
+  return true;
+}
+
+bool Worker::recover(Exchange& exchange, int os_error, const char* what) {
+  UpstreamConnection* const upstream = exchange.upstream;
+  const bool never_connected = upstream == nullptr || upstream->connecting;
+  const bool dead_in_pool = upstream != nullptr && upstream->reused && !exchange.response_started &&
+                            !exchange.retried && exchange.request_bytes_whole &&
+                            http::idempotent(exchange.method);
+  if (never_connected) {
+    const bool ours = os_error == EMFILE || os_error == ENFILE || os_error == ENOBUFS || os_error == ENOMEM;
+    if (ours) {
+      fail(exchange, 503, "out of descriptors or memory");
+      return false;
+    }
+    bump(counters_.upstream_connect_failures);
+    exchange.upstreams->balancer().report_failure(exchange.backend, now_);
+    if (exchange.upstreams == upstreams_) {
+      exchange.tried[exchange.attempts++] = exchange.backend;
+    } else {
+      exchange.attempts = 0;  // the backends are others now
+    }
+  } else if (dead_in_pool) {
+    exchange.retried = true;
+    bump(counters_.upstream_retries);
+  } else {
+    if (!exchange.response_started) bump(counters_.upstream_errors);
+    fail(exchange, 502, what);
+    return false;
+  }
+  if (upstream != nullptr) close_upstream(*upstream);
+  release_backend(exchange);
+  return true;
+}
+
+/// Answers in the backend's place, or cuts the connection where the answer has begun already.
+void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view detail) {
+  if (exchange.response_head_sent) return abort_exchange(exchange, "upstream_closed");
+  ClientConnection& client = *exchange.client;
+  const bool in_step = exchange.request_body.complete();
+  const bool keep = in_step && exchange.client_keep_alive && (!draining_ || !client.inbox.empty());
+  const http::Method method = exchange.method;
+  exchange.status = status;
+  end_exchange(exchange, "rejected");
+  client.linger = !in_step || !keep;
+  respond_locally(client, status, detail, keep, method, 0);
+}
+
+/// Ends both sides of a running exchange: there is no clean way to tell the client.
+void Worker::abort_exchange(Exchange& exchange, std::string_view outcome) {
+  ClientConnection& client = *exchange.client;
+  end_exchange(exchange, outcome);
+  close_client(client);
+}
+
+/// The one place where an exchange ends. Its upstream connection, if still attached, is closed.
+void Worker::end_exchange(Exchange& exchange, std::string_view outcome) {
+  if (exchange.upstream != nullptr) close_upstream(*exchange.upstream);
+  release_backend(exchange);
+  log_exchange(exchange, outcome);
+  wheel_.cancel(exchange.timer);
+  lb::drop(counters_.requests_in_flight);
+  if (exchange.tunnel) lb::drop(counters_.tunnels_open);
+  if (draining_ && outcome == "ok") {
+    completed_in_drain_.store(completed_in_drain_.load(std::memory_order_relaxed) + 1,
+                              std::memory_order_relaxed);
+  }
+  exchange.client->exchange = nullptr;
+  exchanges_.retire(exchange.handle);
+}
+
+void Worker::release_backend(Exchange& exchange) noexcept {
+  if (exchange.backend == kNoBackend) return;
+  exchange.upstreams->balancer().release(exchange.backend);
+  exchange.backend = kNoBackend;
+}
+
+void Worker::close_upstream(UpstreamConnection& upstream) {
+  if (upstream.exchange != nullptr) {
+    upstream.exchange->upstream = nullptr;
+    upstream.exchange = nullptr;
+  } else {
+    upstream.upstreams->remove(upstream);
+  }
+  upstream_connections_.retire(upstream.handle);
+}
+
+void Worker::log_exchange(const Exchange& exchange, std::string_view outcome) {
+  if (!shared_.access_log) return;
+  AccessRecord record;
+  record.method = exchange.log_method;
+  record.target = exchange.log_target;
+  record.status = exchange.status;
+  record.response_body_bytes = exchange.response_body.payload_bytes();
+  record.request_body_bytes = exchange.request_body.payload_bytes();
+  record.duration_us = std::chrono::duration_cast<std::chrono::microseconds>(now_ - exchange.started).count();
+  record.backend = exchange.logged_backend;
+  record.retries = static_cast<std::uint32_t>(exchange.attempts + (exchange.retried ? 1 : 0));
+  record.outcome = outcome;
+  append_record(*exchange.client, record);
+}
+
+/// A request that never became an exchange: malformed, or over the rate limit.
+void Worker::log_refused(const ClientConnection& client, std::uint16_t status, std::string_view method,
+                         std::string_view target) {
+  if (!shared_.access_log) return;
+  AccessRecord record;
+  record.method = method;
+  record.target = target;
+  record.status = status;
+  record.backend = "-";
+  record.outcome = "rejected";
+  append_record(client, record);
+}
+
+void Worker::append_record(const ClientConnection& client, AccessRecord& record) {
+  const auto wall = std::chrono::system_clock::now().time_since_epoch();
+  record.unix_time_us = std::chrono::duration_cast<std::chrono::microseconds>(wall).count();
+  std::array<char, IpAddress::kTextMax> ip;
+  record.client_ip = {ip.data(), client.peer.write_text(ip.data())};
+  record.client_port = client.peer.port;
+  record.generation = shared_.generation;
+  append_access_line(access_lines_, shared_.access_log_format, record);
+}
+
+}  // namespace lb

@@ -1,0 +1,92 @@
+// Moving bytes between the worker and its sockets.
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "lb/proxy/worker.hpp"
+
+namespace lb {
+
+Worker::Received Worker::receive(Socket& socket, std::size_t offset, std::size_t size_max) {
+  for (;;) {
+    const ssize_t n = ::recv(socket.fd.get(), scratch_.get() + offset, size_max, 0);
+    if (n > 0) {
+      const auto size = static_cast<std::size_t>(n);
+      // A short read means drained: the next bytes bring an event. Unless the end of file waits behind.
+      socket.readable = size == size_max || socket.peer_closed;
+      return {Received::Kind::bytes, size};
+    }
+    if (n == 0) {
+      socket.readable = false;
+      socket.read_eof = true;
+      return {Received::Kind::eof, 0};
+    }
+    if (errno == EINTR) continue;
+    socket.readable = false;
+    if (errno == EAGAIN) return {Received::Kind::blocked, 0};
+    return {Received::Kind::broken, 0};
+  }
+}
+
+bool Worker::send_bytes(Socket& socket, Token token, std::string_view bytes) {
+  if (socket.outbox.empty()) {
+    ssize_t n = 0;
+    do {
+      n = ::send(socket.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno != EAGAIN) return false;
+    if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
+    if (bytes.empty()) return true;
+    watch_for_write(socket, token);
+  }
+  socket.outbox.append(bytes);
+  return true;
+}
+
+bool Worker::send_gather(Socket& socket, Token token, const Gather& gather) {
+  const std::span<const iovec> pieces = gather.pieces();
+  if (pieces.empty()) return true;
+  if (pieces.size() == 1) {
+    return send_bytes(socket, token, {static_cast<const char*>(pieces[0].iov_base), pieces[0].iov_len});
+  }
+  std::size_t sent = 0;
+  if (socket.outbox.empty()) {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(pieces.data());
+    message.msg_iovlen = pieces.size();
+    ssize_t n = 0;
+    do {
+      n = ::sendmsg(socket.fd.get(), &message, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno != EAGAIN) return false;
+    if (n > 0) sent = static_cast<std::size_t>(n);
+    if (sent == gather.total()) return true;
+    watch_for_write(socket, token);
+  }
+  for (const iovec& piece : pieces) {
+    const std::size_t skip = std::min(sent, piece.iov_len);
+    sent -= skip;
+    socket.outbox.append({static_cast<const char*>(piece.iov_base) + skip, piece.iov_len - skip});
+  }
+  return true;
+}
+
+bool Worker::flush(Socket& socket) {
+  while (!socket.outbox.empty()) {
+    const std::string_view bytes = socket.outbox.view();
+    const ssize_t n = ::send(socket.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno == EAGAIN;
+    socket.outbox.consume(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+/// Most sockets never block: they are not registered for writing until they first do, and stay so then.
+void Worker::watch_for_write(Socket& socket, Token token) {
+  if (socket.watches_write) return;
+  socket.watches_write = true;
+  if (socket.watched) loop_.modify(socket.fd.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, token);
+}
+
+}  // namespace lb

@@ -1,0 +1,63 @@
+// Tunnels: after a 101 the two connections carry bytes both ways and HTTP is over. Half-closes are passed on.
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "lb/proxy/worker.hpp"
+
+namespace lb {
+
+/// `upstream_bytes` came behind the 101 and belong to the client; the head waits in gather_.
+void Worker::begin_tunnel(Exchange& exchange, std::string_view upstream_bytes) {
+  ClientConnection& client = *exchange.client;
+  UpstreamConnection& upstream = *exchange.upstream;
+  bump(counters_.tunnels);
+  bump(counters_.tunnels_open);
+  gather_.add(upstream_bytes);
+  bump(counters_.bytes_to_clients, gather_.total());
+  if (!send_gather(client.socket, token_of(client), gather_)) return client_gone(client);
+  if (!client.inbox.empty()) {
+    const bool sent = send_bytes(upstream.socket, token_of(upstream), client.inbox.view());
+    client.inbox.clear();
+    if (!sent) return abort_exchange(exchange, "upstream_closed");
+  }
+  pump_tunnel(exchange);
+}
+
+void Worker::pump_tunnel(Exchange& exchange) {
+  ClientConnection& client = *exchange.client;
+  UpstreamConnection& upstream = *exchange.upstream;
+  wheel_.set(exchange.timer, now_ + config_.timeouts.tunnel);
+  if (!pump_one_way(client.socket, upstream.socket, token_of(upstream)) ||
+      !pump_one_way(upstream.socket, client.socket, token_of(client))) {
+    return abort_exchange(exchange, "reset");
+  }
+  if (client.socket.write_shut && upstream.socket.write_shut) return finish_tunnel(exchange);
+  const bool more = (client.socket.readable && upstream.socket.outbox.empty()) ||
+                    (upstream.socket.readable && client.socket.outbox.empty());
+  if (more) resume_later(client);
+}
+
+/// Moves at most a turn's share. False: a side is broken.
+bool Worker::pump_one_way(Socket& from, Socket& to, Token to_token) {
+  for (std::size_t moved = 0; from.readable && to.outbox.empty() && moved < kTurnBytesMax;) {
+    const Received received = receive(from, 0, kBodyReadBytes);
+    if (received.kind == Received::Kind::broken) return false;
+    if (received.kind != Received::Kind::bytes) break;
+    moved += received.size;
+    if (!send_bytes(to, to_token, {scratch_.get(), received.size})) return false;
+  }
+  if (from.read_eof && to.outbox.empty() && !to.write_shut) {
+    ::shutdown(to.fd.get(), SHUT_WR);
+    to.write_shut = true;
+  }
+  return true;
+}
+
+void Worker::finish_tunnel(Exchange& exchange) {
+  ClientConnection& client = *exchange.client;
+  end_exchange(exchange, "ok");
+  close_client(client);
+}
+
+}  // namespace lb
