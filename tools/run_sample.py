@@ -53,7 +53,7 @@ def known_ports(config_path):
 
 
 def start_backends(children, config_path):
-    """{name: port} once all listen. The process ends when its standard input closes, so it never stays behind."""
+    """{name: port} once all listen. The process ends when its standard input closes: it never stays."""
     wanted = known_ports(config_path)
     command = [str(BACKEND), "--ledger", str(RUN / "backends.ledger")]
     for name in WEIGHTS:
