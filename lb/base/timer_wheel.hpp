@@ -64,8 +64,12 @@ class TimerWheel final {
   void advance(Instant now, F&& expire) {
     const std::int64_t target = tick_of(now);
     if (target < now_tick_) return;
-    const std::int64_t last = target - now_tick_ >= kSlots ? now_tick_ + kSlots - 1 : target;
-    for (std::int64_t tick = now_tick_; tick <= last; ++tick) {
+    const std::int64_t first = now_tick_;
+    const std::int64_t last = target - first >= kSlots ? first + kSlots - 1 : target;
+    // From here on nodes are placed as seen from `now`. Placed as seen from the slot that is being visited
+    // they would be out of reach by up to a turn once the wheel has moved on to `now`.
+    now_tick_ = target;
+    for (std::int64_t tick = first; tick <= last; ++tick) {
       if (!occupied(slot_of(tick))) continue;
       TimerNode& head = slots_[slot_of(tick)];
       clear_occupied(slot_of(tick));
@@ -76,7 +80,6 @@ class TimerWheel final {
       due.next_->prev_ = &due;
       due.prev_->next_ = &due;
       head.prev_ = head.next_ = &head;
-      now_tick_ = tick;
       while (due.linked()) {
         TimerNode& node = *due.next_;
         node.unlink();
@@ -89,7 +92,6 @@ class TimerWheel final {
         }
       }
     }
-    now_tick_ = target;
   }
 
   /// When advance() is next worth calling, seen from `now`: at most one turn of the wheel away; kNever when
