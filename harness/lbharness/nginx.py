@@ -1,0 +1,97 @@
+"""Debian's nginx as a target: master and workers, reload by HUP."""
+
+import os
+import signal
+import subprocess
+
+from . import wire
+from .errors import ChildDied, HarnessError
+from .haproxy import wait_for_label
+from .plan import COMMON_CHANGES
+from .process import Child, now_ns
+from .target import Target, find_program
+
+_START_ATTEMPTS = 5
+
+
+class NginxServer(Target):
+    """`reuseport`: give each worker a listening socket of its own."""
+
+    name = "nginx"
+    changes = COMMON_CHANGES
+
+    def __init__(self, backends, directory=None, workers=2, reuseport=False):
+        super().__init__(backends, directory)
+        self.program = find_program("nginx", "nginx-light")
+        self.workers, self.reuseport = workers, reuseport
+        self.config_path = self.directory / "nginx.conf"
+        self.address = None
+
+    def version(self):
+        result = subprocess.run([self.program, "-v"], capture_output=True, text=True, timeout=10)
+        return (result.stderr or result.stdout).strip()
+
+    def config_text(self, state):
+        where = wire.format_address(self.address)
+        reuseport = " reuseport" if self.reuseport else ""
+        lines = [
+            *(["user root;"] if os.geteuid() == 0 else []),
+            "daemon off;",
+            f"worker_processes {self.workers};",
+            f"pid {self.directory}/nginx.pid;",
+            "error_log stderr warn;",
+            "events { worker_connections 10000; }",
+            "http {",
+            "  access_log off;",
+            *[
+                f"  {kind}_temp_path {self.directory}/{kind};"
+                for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            ],
+            "  keepalive_timeout 60s; keepalive_requests 1000000;",
+            "  client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;",
+            "  proxy_http_version 1.1;",
+            "  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }",
+            "  upstream servers {",
+        ]
+        for name, weight in state.backends:
+            host, port = self.backends[name]
+            lines.append(f"    server {host}:{port} weight={weight};")
+        lines += [
+            "    keepalive 64;",
+            "  }",
+            "  server {",
+            f"    listen {where} backlog=4096{reuseport};",
+            f"    add_header X-Config {state.label_text} always;",
+            "    location / {",
+            "      proxy_pass http://servers;",
+            "      proxy_set_header Connection $connection_upgrade;",
+            "      proxy_set_header Upgrade $http_upgrade;",
+            "      proxy_set_header Host $host;",
+            "      proxy_next_upstream off;",
+            "    }",
+            "  }",
+            "}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def start(self, state):
+        for attempt in range(_START_ATTEMPTS):
+            self.address = ("127.0.0.1", wire.free_port())
+            self.config_path.write_text(self.config_text(state))
+            self.child = Child(
+                "nginx", [self.program, "-p", self.directory, "-c", self.config_path, "-e", "stderr"]
+            )
+            try:
+                self.wait_ready(state)
+                return self
+            except (ChildDied, HarnessError):
+                if attempt == _START_ATTEMPTS - 1 or "Address already in use" not in self.log_text():
+                    raise
+                self.child.stop()
+        return self
+
+    def reload(self, planned):
+        self.config_path.write_text(self.config_text(planned.state))
+        began = now_ns()
+        self.child.send_signal(signal.SIGHUP)
+        return wait_for_label(self, planned, began)
