@@ -14,6 +14,8 @@ namespace lb {
 namespace {
 
 constexpr std::size_t kKeysPerSectionMax = 64;
+/// Which keys of a section an object gives, by their index in it.
+using Given = std::bitset<kKeysPerSectionMax>;
 
 template <class T>
 std::optional<T> whole_number(std::string_view text) {
@@ -41,19 +43,22 @@ const Section* section_with(std::string_view name, const Section& section, const
   return nullptr;
 }
 
-std::string unknown_key_message(const Section& section, std::string_view name) {
+std::vector<std::string_view> names_of(const Section& section) {
   std::vector<std::string_view> names;
   for (const KeySpec& key : section.keys) {
     if (key.type != KeyType::ignored) names.push_back(key.name);
   }
-  if (const auto meant = nearest(name, names); !meant.empty()) {
-    return "unknown key; did you mean " + json_string(meant) + "?";
-  }
+  return names;
+}
+
+/// For a name that is near to none of the section's keys.
+std::string unknown_key_message(const Section& section, std::string_view name) {
   if (const Section* home = section_with(name, config_section(), section)) {
     return "unknown key here; it belongs inside " + std::string{home->pointer};
   }
   const Section& top = config_section();
   if (&section != &top && find_key(top, name) != nullptr) return "unknown key here; it belongs at the top";
+  std::vector<std::string_view> names = names_of(section);
   std::ranges::sort(names);
   std::string message = "unknown key, expected ";
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -67,14 +72,14 @@ class Decoder final {
  public:
   Decoder(Decoded& out, ErrorList& errors) : out_(out), errors_(errors) {}
 
-  bool object(const Node& node, const Section& section, void* owner, const Place& place);
+  void object(const Node& node, const Section& section, void* owner, const Place& place);
 
  private:
+  std::optional<std::size_t> unknown_key(const Node& member, const Section& section, const Place& place);
   void value(const Node& node, const KeySpec& key, void* owner, const Place& place);
   void objects(const Node& node, const KeySpec& key, void* owner, const Place& place);
-  void missing_keys(const Node& node, const Section& section, const Place& place,
-                    const std::bitset<kKeysPerSectionMax>& seen);
-  void backend_address(const Node& node, BackendConfig& backend, const Place& place);
+  void missing_keys(const Node& node, const Section& section, const Place& place, const Given& given);
+  void backend_address(const Node& node, BackendConfig& backend, const Place& place, const Given& given);
 
   void scalar(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
   void integer(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
@@ -99,18 +104,16 @@ class Decoder final {
   ErrorList& errors_;
 };
 
-bool Decoder::object(const Node& node, const Section& section, void* owner, const Place& place) {
+void Decoder::object(const Node& node, const Section& section, void* owner, const Place& place) {
   LB_ASSERT(section.keys.size() <= kKeysPerSectionMax);
-  if (node.kind != Node::Kind::object) {
-    mismatch(node, place, "an object");
-    return false;
-  }
-  std::bitset<kKeysPerSectionMax> seen;
+  if (node.kind != Node::Kind::object) return mismatch(node, place, "an object");
+  Given seen;
+  Given meant;  // by a misspelt key: not to be reported as missing too
   for (const Node& member : node.children) {
     const Place here = place.member(member.key);
     const KeySpec* key = find_key(section, member.key);
     if (key == nullptr) {
-      report(member.key_at, here, unknown_key_message(section, member.key));
+      if (const auto index = unknown_key(member, section, place)) meant.set(*index);
       continue;
     }
     const auto index = static_cast<std::size_t>(key - section.keys.data());
@@ -123,15 +126,28 @@ bool Decoder::object(const Node& node, const Section& section, void* owner, cons
     value(member, *key, owner, here);
     if (errors_.total() != before) out_.doubtful.insert(here.pointer());
   }
-  missing_keys(node, section, place, seen);
-  return true;
+  missing_keys(node, section, place, seen | meant);
+  if (&section == &backend_section())
+    backend_address(node, *static_cast<BackendConfig*>(owner), place, seen | meant);
 }
 
-void Decoder::missing_keys(const Node& node, const Section& section, const Place& place,
-                           const std::bitset<kKeysPerSectionMax>& seen) {
+/// Reports it; the index of the key that was probably meant.
+std::optional<std::size_t> Decoder::unknown_key(const Node& member, const Section& section,
+                                                const Place& place) {
+  const auto meant = nearest(member.key, names_of(section));
+  const KeySpec* key = find_key(section, meant);
+  report(member.key_at, place.member(member.key),
+         key == nullptr ? unknown_key_message(section, member.key)
+                        : "unknown key; did you mean " + json_string(meant) + "?");
+  if (key == nullptr) return std::nullopt;
+  out_.doubtful.insert(place.member(meant).pointer());
+  return static_cast<std::size_t>(key - section.keys.data());
+}
+
+void Decoder::missing_keys(const Node& node, const Section& section, const Place& place, const Given& given) {
   for (std::size_t i = 0; i < section.keys.size(); ++i) {
     const KeySpec& key = section.keys[i];
-    if (!key.required || seen.test(i)) continue;
+    if (!key.required || given.test(i)) continue;
     report(node.at, place, "missing key " + json_string(key.name) + ", expected " + expected_text(key));
     out_.doubtful.insert(place.member(key.name).pointer());
   }
@@ -172,35 +188,32 @@ void Decoder::objects(const Node& node, const KeySpec& key, void* owner, const P
     const Place here = place.element(i);
     const std::uint64_t before = errors_.total();
     void* element = key.children.append(owner);
-    if (object(node.children[i], *key.section, element, here) && key.section == &backend_section()) {
-      backend_address(node.children[i], *static_cast<BackendConfig*>(element), here);
-    }
+    object(node.children[i], *key.section, element, here);
     if (errors_.total() != before) out_.doubtful.insert(here.pointer());
   }
 }
 
 /// A backend is reached by host and port or by a Unix socket, and is named after that unless it has a name.
-void Decoder::backend_address(const Node& node, BackendConfig& backend, const Place& place) {
-  const auto member = [&](std::string_view name) -> const Node* {
-    const auto found_at = std::ranges::find(node.children, name, &Node::key);
-    return found_at == node.children.end() ? nullptr : &*found_at;
+void Decoder::backend_address(const Node& node, BackendConfig& backend, const Place& place,
+                              const Given& given) {
+  const Section& section = backend_section();
+  const auto has = [&](std::string_view name) {
+    return given.test(static_cast<std::size_t>(find_key(section, name) - section.keys.data()));
   };
-  const Node* host = member("host");
-  const Node* port = member("port");
-  const Node* unix_path = member("unix");
-  if (unix_path != nullptr && (host != nullptr || port != nullptr)) {
-    report(unix_path->key_at, place.member("unix"),
-           "found beside \"host\" or \"port\", expected one or the other");
-  } else if (unix_path == nullptr && host == nullptr && port == nullptr) {
+  const auto missing = [&](std::string_view name) {
+    report(node.at, place,
+           "missing key " + json_string(name) + ", expected " + expected_text(*find_key(section, name)));
+  };
+  if (has("unix") && (has("host") || has("port"))) {
+    report(node.at, place, "found \"unix\" beside \"host\" or \"port\", expected one or the other");
+  } else if (!has("unix") && !has("host") && !has("port")) {
     report(node.at, place, "missing keys \"host\" and \"port\" (or \"unix\")");
-  } else if (unix_path == nullptr && host == nullptr) {
-    report(node.at, place,
-           "missing key \"host\", expected " + expected_text(*find_key(backend_section(), "host")));
-  } else if (unix_path == nullptr && port == nullptr) {
-    report(node.at, place,
-           "missing key \"port\", expected " + expected_text(*find_key(backend_section(), "port")));
+  } else if (!has("unix") && !has("host")) {
+    missing("host");
+  } else if (!has("unix") && !has("port")) {
+    missing("port");
   }
-  if (member("name") == nullptr) backend.name = backend.endpoint.text();
+  if (!has("name")) backend.name = backend.endpoint.text();
 }
 
 void Decoder::scalar(const Node& node, const KeySpec& key, const Slot& slot, const Place& place) {
@@ -330,10 +343,16 @@ void Decoder::headers(const Node& node, const KeySpec& key, std::vector<HeaderFi
                   "found " + grouped(node.children.size()) + " header fields, expected at most " +
                       grouped(kResponseHeadersMax));
   }
+  std::vector<std::string_view> names;
   for (const Node& member : node.children) {
     const Place here = place.member(member.key);
+    const auto same =
+        std::ranges::find_if(names, [&](auto name) { return same_header_name(name, member.key); });
     if (auto fault = header_name_fault(member.key); !fault.empty()) {
       report(member.key_at, here, "found the header name " + quoted(member.key) + ", " + fault);
+    } else if (same != names.end()) {
+      report(member.key_at, here,
+             "duplicate header name, the same as " + quoted(*same) + "; letter case is ignored");
     } else if (member.kind != Node::Kind::text) {
       mismatch(member, here, "a text");
     } else if (fault = header_value_fault(member.text); !fault.empty()) {
@@ -341,6 +360,7 @@ void Decoder::headers(const Node& node, const KeySpec& key, std::vector<HeaderFi
     } else {
       fields.push_back({.name = member.key, .value = member.text});
     }
+    names.push_back(member.key);
   }
 }
 

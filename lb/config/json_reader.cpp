@@ -47,7 +47,15 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     // The explanation looks at the text anew: the library's words speak to programmers.
     auto fault =
         locator_.explain(next_, in_object, inside ? open_.back()->at : Position{.line = 0, .column = 0});
-    error_ = ConfigError{fault.at.line, fault.at.column, pointer(), std::move(fault.message)};
+    std::string path = pointer();
+    const bool about_last_value =
+        next_ == JsonLocator::Next::separator && inside && open_.back()->children.back().at == fault.at;
+    if (about_last_value) {
+      const Node& last = open_.back()->children.back();
+      const Place root;
+      path += (in_object ? root.member(last.key) : root.element(open_.back()->children.size() - 1)).pointer();
+    }
+    error_ = ConfigError{fault.at.line, fault.at.column, std::move(path), std::move(fault.message)};
     return false;
   }
 

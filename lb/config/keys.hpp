@@ -98,6 +98,7 @@ std::string value_fault(const KeySpec& key, const Slot& slot);
 /// What is wrong with a header field for response_headers, as "expected ...", or "".
 std::string header_name_fault(std::string_view name);
 std::string header_value_fault(std::string_view value);
+bool same_header_name(std::string_view a, std::string_view b);  // letter case ignored
 
 /// The slot's value as it would stand in the file.
 std::string value_json(const KeySpec& key, const Slot& slot);

@@ -1,11 +1,13 @@
 #include "lb/config/rules.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <string_view>
 #include <unordered_map>
 
 #include "lb/config/config.hpp"
 #include "lb/config/keys.hpp"
+#include "lb/config/tree.hpp"
 #include "lb/config/wording.hpp"
 
 namespace lb {
@@ -64,17 +66,17 @@ class Rules final {
 
   void response_headers() const {
     if (doubtful("/response_headers")) return;
-    Pointers first;
-    for (const HeaderField& field : config_.response_headers) {
-      std::string lower = field.name;
-      std::ranges::transform(lower, lower.begin(), [](char c) {
-        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    const auto& fields = config_.response_headers;
+    if (fields.size() > kResponseHeadersMax) return;  // reported as a range already
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+      const auto end = fields.begin() + static_cast<std::ptrdiff_t>(i);
+      const auto same = std::find_if(fields.begin(), end, [&](const HeaderField& earlier) {
+        return same_header_name(earlier.name, fields[i].name);
       });
-      const auto [earlier, fresh] = first.try_emplace(std::move(lower), field.name);
-      if (fresh) continue;
-      report_(
-          "/response_headers/" + field.name,
-          "duplicate header name, the same as " + quoted(earlier->second) + "; letter case does not matter");
+      if (same == end) continue;
+      const Place root;
+      report_(root.member("response_headers").pointer() + root.member(fields[i].name).pointer(),
+              "duplicate header name, the same as " + quoted(same->name) + "; letter case is ignored");
     }
   }
 

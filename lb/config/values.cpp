@@ -23,6 +23,12 @@ std::string range_text(std::string_view what, const KeySpec& key) {
   return std::string{what} + " from " + plain(key.min) + " to " + plain(key.max);
 }
 
+std::string length_text(const KeySpec& key) {
+  const std::string most = std::to_string(as_size(key.max)) + " bytes";
+  return key.min == 0 ? "a text of at most " + most
+                      : "a text of " + std::to_string(as_size(key.min)) + " to " + most;
+}
+
 std::string choices_text(std::span<const std::string_view> choices) {
   std::string text;
   for (std::size_t i = 0; i < choices.size(); ++i) {
@@ -47,8 +53,10 @@ std::string fault_of_string(const KeySpec& key, const std::string& value) {
   }
   const bool control =
       std::ranges::any_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-  const bool good = value.size() >= as_size(key.min) && value.size() <= as_size(key.max) && !control;
-  return good ? "" : report(expected_text(key));
+  if (value.size() > as_size(key.max)) {
+    return "found a text of " + grouped(value.size()) + " bytes, expected " + expected_text(key);
+  }
+  return value.size() < as_size(key.min) || control ? report(expected_text(key)) : "";
 }
 
 std::string fault_of_headers(const std::vector<HeaderField>& fields) {
@@ -109,6 +117,10 @@ std::string listeners_json(const std::vector<Endpoint>& listeners) {
   return out + "]";
 }
 
+char lower_case(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 bool is_token_character(char c) {
   static constexpr std::string_view kSymbols = "!#$%&'*+-.^_`|~";
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || kSymbols.contains(c);
@@ -128,7 +140,7 @@ std::string expected_text(const KeySpec& key) {
     case KeyType::choice:
       return choices_text(key.choices);
     case KeyType::text:
-      return range_text("a text", key) + " bytes long, without control characters";
+      return length_text(key) + ", without control characters";
     case KeyType::host:
       return "a host: an IPv4 or IPv6 address, or a DNS name";
     case KeyType::unix_path:
@@ -205,11 +217,14 @@ std::string header_name_fault(std::string_view name) {
     return "expected 1 to " + std::to_string(kHeaderNameBytesMax) +
            " letters, digits or any of !#$%&'*+-.^_`|~";
   }
-  std::string lower{name};
-  std::ranges::transform(lower, lower.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  if (std::ranges::find(kOwn, lower) == std::end(kOwn)) return {};
+  const bool own =
+      std::ranges::any_of(kOwn, [&](std::string_view reserved) { return same_header_name(reserved, name); });
+  if (!own) return {};
   return "expected another; the balancer writes this one itself";
+}
+
+bool same_header_name(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, {}, lower_case, lower_case);
 }
 
 /// RFC 9110 section 5.5.
