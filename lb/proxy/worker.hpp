@@ -167,6 +167,7 @@ class Worker final {
   HeadProgress response_head(Exchange& exchange, std::string_view& bytes);
   bool begin_response(Exchange& exchange, const http::ResponseHead& head);
   void upstream_eof(Exchange& exchange);
+  void upstream_write_failed(Exchange& exchange, int os_error);
   void upstream_broken(Exchange& exchange, int os_error);
   void response_done(Exchange& exchange, bool surplus_bytes);
   void finish_exchange(Exchange& exchange);

@@ -266,10 +266,7 @@ bool Worker::feed_request(Exchange& exchange, std::string_view bytes) {
       return false;
     }
     if (!send_gather(upstream.socket, token_of(upstream), gather_)) {
-      // The backend stopped reading. It may have answered before it did (RFC 9110 10.1.1): look.
-      upstream.socket.readable = true;
-      upstream.socket.peer_closed = true;
-      read_response(exchange);
+      upstream_write_failed(exchange, errno);
       return false;
     }
   } while (!bytes.empty() && !exchange.request_body.complete());

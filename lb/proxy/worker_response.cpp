@@ -27,7 +27,7 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
   }
   if ((events & EPOLLOUT) != 0 && !socket.outbox.empty()) {
     const bool was_connecting = upstream.connecting;
-    if (!flush(socket)) return upstream_broken(exchange, errno);
+    if (!flush(socket)) return upstream_write_failed(exchange, errno);
     if (was_connecting && socket.outbox.size() < exchange.request_bytes.size()) {
       upstream.connecting = false;
       bump(counters_.upstream_connects);
@@ -38,6 +38,17 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
   }
   if (!socket.readable) return;
   if (exchange.tunnel) return pump_tunnel(exchange);
+  read_response(exchange);
+}
+
+/// The backend stopped reading. It may have answered before it did (RFC 9112 9.5): what it sent is read
+/// first.
+void Worker::upstream_write_failed(Exchange& exchange, int os_error) {
+  UpstreamConnection& upstream = *exchange.upstream;
+  if (upstream.connecting || exchange.tunnel) return upstream_broken(exchange, os_error);
+  upstream.socket.outbox.clear();
+  upstream.socket.readable = true;
+  upstream.socket.peer_closed = true;
   read_response(exchange);
 }
 
