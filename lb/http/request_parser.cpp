@@ -109,7 +109,7 @@ ParseOutcome parse_target(HeadCursor& cursor, RequestHead& out) noexcept {
   if (stop == cursor.p) return parse_error(400, "empty target or several spaces (RFC 9112 3)");
   out.target = {cursor.p, stop};
   cursor.p = stop + 1;
-  return classify_target(out);
+  return parse_complete();
 }
 
 // "HTTP/1.x" CRLF. A higher minor version is served as 1.1, the highest known (RFC 9110 2.5).
@@ -144,7 +144,10 @@ ParseOutcome parse_request_line(HeadCursor& cursor, const HeadLimits& limits, Re
   // How far the line is known to go: to where parsing stopped or, while incomplete, through all bytes.
   const char* reached = cursor.p;
   if (outcome.status == ParseStatus::complete) reached -= 2;
-  if (outcome.status == ParseStatus::need_more) reached = cursor.end;
+  if (outcome.status == ParseStatus::need_more) {
+    reached = cursor.end;
+    if (reached != line && reached[-1] == '\r') --reached;  // only the LF is missing
+  }
   if (reached - line > static_cast<std::ptrdiff_t>(limits.request_line_bytes_max)) {
     return parse_error(414, "request line is too long (RFC 9110 15.5.15)");
   }
@@ -205,6 +208,8 @@ ParseOutcome parse_whole(HeadCursor& cursor, const HeadLimits& limits, RequestHe
   }
   const ParseOutcome line = parse_request_line(cursor, limits, out);
   if (line.status != ParseStatus::complete) return line;
+  const ParseOutcome target = classify_target(out);
+  if (target.status != ParseStatus::complete) return target;
   FieldNotes notes;
   const ParseOutcome fields = parse_fields(cursor, limits.field_count_max, out.table, out.facts, notes);
   if (fields.status != ParseStatus::complete) return fields;
