@@ -32,20 +32,22 @@ class Slab final {
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
   ~Slab() {
-    reap();
-    for (std::uint32_t i = 0; i < slot_count(); ++i) {
-      if (slot(i).live) object(slot(i))->~T();
+    // Destructors may retire others, so this ends when nobody is left rather than after one pass.
+    while (live_count_ > 0 || !retired_.empty()) {
+      for_each([this](T&, Handle handle) { retire(handle); });
+      reap();
     }
   }
 
-  /// The new object and its handle, or nullptr when capacity_max is reached.
+  /// The new object and its handle, or nullptr when capacity_max is reached. Its constructor may emplace
+  /// others; should it throw, its place is lost.
   template <class... Args>
   std::pair<T*, Handle> emplace(Args&&... args) {
     if (free_ == kNone && !grow()) return {nullptr, Handle{}};
     const std::uint32_t index = free_;
     Slot& s = slot(index);
-    T* made = ::new (static_cast<void*>(s.storage)) T(std::forward<Args>(args)...);
     free_ = s.next_free;
+    T* made = ::new (static_cast<void*>(s.storage)) T(std::forward<Args>(args)...);
     s.live = true;
     ++live_count_;
     return {made, Handle{index, s.generation}};
