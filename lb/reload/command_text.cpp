@@ -75,7 +75,10 @@ std::string event_text(const ReloadEvent& event) {
                         [](const Loaded& e) { return "Loaded " + number(e.id); },
                         [](const Ready& e) { return "Ready " + number(e.id); },
                         [](const Failed& e) { return "Failed " + number(e.id) + " (" + e.reason + ")"; },
-                        [](const DrainAcknowledged& e) { return "DrainAcknowledged " + number(e.id); },
+                        [](const DrainAcknowledged& e) {
+                          return "DrainAcknowledged " + number(e.id) +
+                                 (e.successor ? " for " + number(*e.successor) : std::string{});
+                        },
                         [](const Exited& e) { return "Exited " + number(e.id) + " (" + e.reason + ")"; },
                         [](const StopRequested&) -> std::string { return "StopRequested"; },
                         [](const QuitRequested&) -> std::string { return "QuitRequested"; },

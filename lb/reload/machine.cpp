@@ -58,6 +58,7 @@ std::vector<ReloadCommand> ReloadMachine::step(Instant now, const ReloadEvent& e
 Instant ReloadMachine::next_deadline() const {
   Instant next = restart_ == Restart::waiting ? restart_at_ : kNever;
   for (const auto& [id, generation] : generations_) next = std::min(next, generation.deadline);
+  if (attempt_) next = std::min(next, attempt_->handover_deadline);
   return mode_ == Mode::exited ? kNever : next;
 }
 
@@ -81,7 +82,7 @@ void ReloadMachine::on(const Adopted& event) {
   if (mode_ != Mode::running || generations_.contains(event.id)) return;
   generations_[event.id] = {.phase = Phase::serving, .drain_timeout = event.drain_timeout};
   if (current_) {
-    hand_over(event.id, *current_);
+    hand_over(event.id, generations_.at(event.id), *current_);
     return;
   }
   current_ = event.id;
@@ -162,22 +163,40 @@ void ReloadMachine::on(const Ready& event) {
     return;
   }
   cancel_restart();
-  if (!old) {
-    finish_attempt(true, {});
-    return;
-  }
   attempt_->handing_over = true;
-  attempt_->from = old;
-  hand_over(*old, event.id);
+  attempt_->handover_deadline = now_ + limits_.handover_timeout;
+  if (old) attempt_->from = old;
+  for (auto older = generations_.rbegin(); older != generations_.rend(); ++older) {
+    const Phase phase = older->second.phase;
+    if (older->first == event.id) continue;
+    if (phase != Phase::serving && phase != Phase::handing && phase != Phase::draining) continue;
+    attempt_->awaited.push_back(older->first);
+    hand_over(older->first, older->second, event.id);
+  }
+  if (attempt_->awaited.empty()) finish_attempt(true, {});
 }
 
 // ---- handing over ----
 
-void ReloadMachine::hand_over(GenerationId old, GenerationId successor) {
-  Generation& generation = generations_.at(old);
-  generation.phase = Phase::handing;
-  generation.deadline = now_ + limits_.handover_timeout;
+void ReloadMachine::hand_over(GenerationId old, Generation& generation, GenerationId successor) {
+  if (generation.phase == Phase::serving) {
+    generation.phase = Phase::handing;
+    generation.deadline = now_ + limits_.handover_timeout;
+  }
   emit(HandOver{old, successor});
+}
+
+/// One generation less that may still use a backend of before. Also when it has ended.
+void ReloadMachine::await_no_more(GenerationId id) {
+  if (!attempt_ || !attempt_->handing_over || std::erase(attempt_->awaited, id) == 0) return;
+  if (attempt_->awaited.empty()) finish_attempt(true, std::exchange(attempt_->remark, {}));
+}
+
+void ReloadMachine::handover_overdue() {
+  const std::size_t count = attempt_->awaited.size();
+  finish_attempt(true, std::to_string(count) + (count == 1 ? " older generation" : " older generations") +
+                           " did not acknowledge the hand-over within " +
+                           std::to_string(to_ms(limits_.handover_timeout) / 1000) + " s");
 }
 
 void ReloadMachine::begin_draining(Generation& generation) {
@@ -193,9 +212,8 @@ void ReloadMachine::on(const DrainAcknowledged& event) {
     if (current_ == event.id) lost_current(event.id, "was told by a signal to drain");
     return;
   }
-  if (it->second.phase != Phase::handing) return;
-  begin_draining(it->second);
-  if (attempt_ && attempt_->handing_over && attempt_->from == event.id) finish_attempt(true, {});
+  if (it->second.phase == Phase::handing) begin_draining(it->second);
+  if (attempt_ && event.successor == attempt_->id) await_no_more(event.id);
 }
 
 void ReloadMachine::finish_attempt(bool applied, std::string reason, StartFailure failure) {
@@ -270,9 +288,10 @@ void ReloadMachine::on(const Exited& event) {
     lost_current(event.id, event.reason);
     return;
   }
-  if (attempt_ && attempt_->handing_over && attempt_->from == event.id) {
-    finish_attempt(true, "the old generation ended while handing over: " + event.reason);
+  if (phase == Phase::handing && attempt_ && attempt_->handing_over) {
+    attempt_->remark = "the old generation ended while handing over: " + event.reason;
   }
+  await_no_more(event.id);
 }
 
 void ReloadMachine::lost_current(GenerationId id, const std::string& reason) {
@@ -332,6 +351,7 @@ void ReloadMachine::on(const Tick&) {
     const auto it = generations_.find(id);
     if (it != generations_.end() && it->second.deadline <= now_) overdue(id, it->second);
   }
+  if (attempt_ && attempt_->handover_deadline <= now_) handover_overdue();
 }
 
 void ReloadMachine::overdue(GenerationId id, Generation& generation) {
@@ -352,10 +372,6 @@ void ReloadMachine::overdue(GenerationId id, Generation& generation) {
       emit(Note{NoteKind::handover_overdue, id, seconds(limits_.handover_timeout)});
       emit(NudgeDrain{id});
       begin_draining(generation);
-      if (attempt_ && attempt_->handing_over && attempt_->from == id) {
-        finish_attempt(true, "the old generation did not acknowledge the hand-over within " +
-                                 seconds(limits_.handover_timeout));
-      }
       return;
     case Phase::draining:
     case Phase::quitting:

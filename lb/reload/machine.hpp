@@ -99,6 +99,8 @@ struct Failed {
 };
 struct DrainAcknowledged {
   GenerationId id = 0;
+  std::optional<GenerationId>
+      successor{};  // of the HandOver it answers; empty: of DrainForExit, or of a signal
 };
 struct Exited {
   GenerationId id = 0;
@@ -124,7 +126,9 @@ struct Proceed {
 struct Promote {
   GenerationId id = 0;
 };
-/// Send SUCCESSOR: `old` sends further requests to the backends of `successor`, and drains.
+/// Send SUCCESSOR: `old` sends further requests to the backends of `successor`, and drains. Also sent to
+/// those that drain already: until their last connection ends they must not use a backend that is configured
+/// no more.
 struct HandOver {
   GenerationId old = 0;
   GenerationId successor = 0;
@@ -213,6 +217,9 @@ class ReloadMachine final {
     GenerationId id = 0;
     bool boot = false;
     bool handing_over = false;
+    std::vector<GenerationId> awaited{};  // handing over: whose acknowledgement is missing
+    Instant handover_deadline = kNever;
+    std::string remark{};
     std::optional<GenerationId> from{};
     std::vector<CallerId> callers{};
   };
@@ -240,7 +247,9 @@ class ReloadMachine final {
   void schedule_restart();
   void cancel_restart();
   void overdue(GenerationId id, Generation& generation);
-  void hand_over(GenerationId old, GenerationId successor);
+  void hand_over(GenerationId old, Generation& generation, GenerationId successor);
+  void await_no_more(GenerationId id);
+  void handover_overdue();
   void begin_draining(Generation& generation);
   void kill(GenerationId id, Generation& generation);
   void reject_waiting(const std::string& reason);

@@ -40,7 +40,7 @@ class ReloadMachineTest : public testing::Test {
     expect(ReloadRequested{7}, "notify reloading; note reload_begun 2; spawn 2 file");
     expect(Loaded{2}, "proceed 2");
     expect(Ready{2, seconds{30}}, "promote 2; hand over 1 to 2");
-    expect(DrainAcknowledged{1}, "answer [7] applied 1->2; notify ready; release");
+    expect(DrainAcknowledged{1, 2}, "answer [7] applied 1->2; notify ready; release");
   }
 
   Instant now_{seconds{1000}};
@@ -107,7 +107,8 @@ TEST_F(ReloadMachineTest, BadGoodBadGood) {
     step(ReloadRequested{2});
     expect(Loaded{id}, "proceed " + good);
     expect(Ready{id, seconds{1}}, "promote " + good + "; hand over " + old + " to " + good);
-    expect(DrainAcknowledged{current}, "answer [2] applied " + old + "->" + good + "; notify ready; release");
+    expect(DrainAcknowledged{current, id},
+           "answer [2] applied " + old + "->" + good + "; notify ready; release");
     expect(Exited{current, "exit status 0"}, "");
     current = id++;
   }
@@ -121,14 +122,14 @@ TEST_F(ReloadMachineTest, RequestsCoalesceIntoOneFollowingReload) {
   expect(CallerLeft{50}, "");
   step(Loaded{2});
   step(Ready{2, seconds{1}});
-  const std::string answered = step(DrainAcknowledged{1});
+  const std::string answered = step(DrainAcknowledged{1, 2});
   EXPECT_EQ(
       answered,
       "answer [1] applied 1->2; notify ready; release; notify reloading; note reload_begun 3; spawn 3 file");
   step(Exited{1, "exit status 0"});
   step(Loaded{3});
   step(Ready{3, seconds{1}});
-  step(DrainAcknowledged{2});
+  step(DrainAcknowledged{2, 3});
   const auto& answer = std::get<Answer>(last_.at(0));
   EXPECT_EQ(answer.callers.size(), 97U);
   EXPECT_FALSE(machine_.reload_in_flight());
@@ -193,12 +194,29 @@ TEST_F(ReloadMachineTest, HungOldGenerationDelaysTheAnswerOnlyToItsDeadline) {
   step(Loaded{2});
   step(Ready{2, seconds{1}});
   EXPECT_EQ(after(seconds{5}),
-            "note handover_overdue 1 5 s; nudge 1; answer [1] applied 1->2 (the old generation did not "
-            "acknowledge the "
-            "hand-over within 5 s); notify ready; release");
+            "note handover_overdue 1 5 s; nudge 1; answer [1] applied 1->2 (1 older generation did not "
+            "acknowledge the hand-over within 5 s); notify ready; release");
   EXPECT_EQ(after(seconds{34}), "");
   EXPECT_EQ(after(seconds{1}), "note killed_overdue 1 draining; kill 1");
   expect(Exited{1, "killed by signal 9"}, "");
+}
+
+TEST_F(ReloadMachineTest, GenerationsThatDrainAreToldEachSuccessor) {
+  boot_and_reload();
+  step(ReloadRequested{8});
+  step(Loaded{3});
+  expect(Ready{3, seconds{1}}, "promote 3; hand over 2 to 3; hand over 1 to 3");
+  expect(DrainAcknowledged{2, 3}, "");
+  expect(DrainAcknowledged{1, 2}, "");  // late, and about the reload before
+  expect(DrainAcknowledged{1, 3}, "answer [8] applied 2->3; notify ready; release");
+  step(ReloadRequested{9});
+  step(Loaded{4});
+  expect(Ready{4, seconds{1}}, "promote 4; hand over 3 to 4; hand over 2 to 4; hand over 1 to 4");
+  expect(Exited{1, "exit status 0"}, "");
+  expect(DrainAcknowledged{3, 4}, "");
+  EXPECT_EQ(after(seconds{5}),
+            "answer [9] applied 3->4 (1 older generation did not acknowledge the hand-over within 5 s); "
+            "notify ready; release");
 }
 
 TEST_F(ReloadMachineTest, OldGenerationDyingWhileHandingOverStillApplies) {
@@ -276,7 +294,7 @@ TEST_F(ReloadMachineTest, RestartOvertakesReload) {
   step(Loaded{3});
   expect(Ready{3, seconds{1}}, "promote 3; note restarted 3");  // 2 still counts on the sockets held
   expect(Ready{2, seconds{1}}, "promote 2; hand over 3 to 2");
-  expect(DrainAcknowledged{3}, "answer [5] applied 3->2; notify ready; release");
+  expect(DrainAcknowledged{3, 2}, "answer [5] applied 3->2; notify ready; release");
 }
 
 TEST_F(ReloadMachineTest, SignalledCurrentIsReplaced) {
@@ -341,9 +359,10 @@ TEST_F(ReloadMachineTest, AdoptsTheGenerationsOfAFormerSupervisor) {
   expect(Adopted{0, seconds{30}}, "");
   expect(Adopted{-1, seconds{30}}, "hand over -1 to 0");
   expect(Loaded{1}, "proceed 1");
-  expect(DrainAcknowledged{-1}, "");
-  expect(Ready{1, seconds{1}}, "promote 1; hand over 0 to 1");
-  expect(DrainAcknowledged{0}, "answer boot applied 0->1; notify ready; release");
+  expect(DrainAcknowledged{-1, 0}, "");
+  expect(Ready{1, seconds{1}}, "promote 1; hand over 0 to 1; hand over -1 to 1");
+  expect(DrainAcknowledged{-1, 1}, "");
+  expect(DrainAcknowledged{0, 1}, "answer boot applied 0->1; notify ready; release");
 }
 
 TEST_F(ReloadMachineTest, FailedBootLeavesTheAdoptedOneAlone) {

@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "lb/base/random.hpp"
 #include "lb/reload/command_text.hpp"
@@ -43,6 +44,7 @@ struct Process {
   bool said_ready = false;
   bool crashed = false;  // by the world's whim, not on request
   bool told_to_drain = false;
+  GenerationId successor = 0;  // whose backends it uses while it drains
   bool killed = false;
   std::set<int> endpoints;  // what its configuration listens on
   std::set<int> given;      // what was held when it proceeded
@@ -156,7 +158,7 @@ class World {
     if (const auto* c = std::get_if<Proceed>(&command)) proceed(c->id);
     if (const auto* c = std::get_if<Promote>(&command)) promote(c->id);
     if (const auto* c = std::get_if<HandOver>(&command)) hand_over(*c);
-    if (const auto* c = std::get_if<DrainForExit>(&command)) drain(c->id);
+    if (const auto* c = std::get_if<DrainForExit>(&command)) drain(c->id, std::nullopt);
     if (const auto* c = std::get_if<NudgeDrain>(&command)) nudge(c->id);
     if (const auto* c = std::get_if<Quit>(&command)) quit(c->id);
     if (const auto* c = std::get_if<Kill>(&command)) kill(c->id);
@@ -266,11 +268,18 @@ class World {
     if (process.source == ConfigSource::last_good) ++report_.restarts;
   }
 
-  void start_draining(GenerationId id) {
+  /// It does as told and says so; the first time its connections start to end too.
+  void start_draining(GenerationId id, std::optional<GenerationId> successor) {
     Process& process = processes_.at(id);
-    if (!process.alive || process.hung || process.told_to_drain) return;
-    process.told_to_drain = true;
-    send(id, between(milliseconds{0}, milliseconds{chance(5) ? 9000 : 50}), DrainAcknowledged{id});
+    if (!process.alive || process.hung) return;
+    const auto busy = between(milliseconds{0}, milliseconds{chance(5) ? 9000 : 50});
+    plan(busy, [this, id, successor] {
+      Process& p = processes_.at(id);
+      if (!p.alive) return;
+      if (successor) p.successor = std::max(p.successor, *successor);
+      send(id, between(milliseconds{0}, milliseconds{20}), DrainAcknowledged{id, successor});
+    });
+    if (std::exchange(process.told_to_drain, true)) return;
     if (chance(90)) die(id, between(milliseconds{1}, kDrainTimeout), "exit status 0");  // else it overstays
   }
 
@@ -278,17 +287,17 @@ class World {
     if (machine_.mode() == ReloadMachine::Mode::running && !processes_.at(command.successor).said_ready) {
       fail("handed over to a generation that is not ready");
     }
-    drain(command.old);
+    drain(command.old, command.successor);
   }
-  void drain(GenerationId id) {
+  void drain(GenerationId id, std::optional<GenerationId> successor) {
     Process& process = processes_.at(id);
     if (chance(chaos_ / 8)) process.hung = true;
     if (chance(chaos_ / 8)) return crash(id);
-    start_draining(id);
+    start_draining(id, successor);
   }
   void nudge(GenerationId id) {
     if (chance(50)) processes_.at(id).hung = false;
-    start_draining(id);
+    start_draining(id, std::nullopt);
   }
   void quit(GenerationId id) {
     if (!processes_.at(id).hung && chance(90)) die(id, between(milliseconds{0}, milliseconds{100}), "quit");
@@ -338,6 +347,19 @@ class World {
       fail("a good configuration was rejected");
     }
     if (command.applied && !process.said_ready) fail("applied, but the generation never was ready");
+    if (command.applied) check_successors(command);
+  }
+
+  /// After the answer nobody uses a backend of before: everybody alive knows the successor, or the answer
+  /// says that somebody does not.
+  void check_successors(const Answer& command) {
+    if (!command.reason.empty() || machine_.mode() != ReloadMachine::Mode::running) return;
+    for (const auto& [id, process] : processes_) {
+      if (!process.alive || !process.said_ready || process.killed || id == *command.to) continue;
+      if (process.successor != *command.to) {
+        fail("applied, but generation " + std::to_string(id) + " does not know it");
+      }
+    }
   }
 
   // ---- operators and accidents ----
@@ -383,7 +405,7 @@ class World {
       if (what < 90) {
         crash(it->first);
       } else if (it->second.alive && it->second.said_ready && !it->second.hung) {
-        start_draining(it->first);  // somebody sent it SIGTERM
+        start_draining(it->first, std::nullopt);  // somebody sent it SIGTERM
       }
     }
   }
