@@ -349,14 +349,14 @@ void Decoder::headers(const Node& node, const KeySpec& key, std::vector<HeaderFi
     const auto same =
         std::ranges::find_if(names, [&](auto name) { return same_header_name(name, member.key); });
     if (auto fault = header_name_fault(member.key); !fault.empty()) {
-      report(member.key_at, here, "found the header name " + quoted(member.key) + ", " + fault);
+      report(member.key_at, here, "found the header name " + shown_text(member.key) + ", " + fault);
     } else if (same != names.end()) {
       report(member.key_at, here,
-             "duplicate header name, the same as " + quoted(*same) + "; letter case is ignored");
+             "duplicate header name, the same as " + shown_text(*same) + "; letter case is ignored");
     } else if (member.kind != Node::Kind::text) {
       mismatch(member, here, "a text");
     } else if (fault = header_value_fault(member.text); !fault.empty()) {
-      report(member.at, here, "found " + quoted(member.text) + ", " + fault);
+      report(member.at, here, "found " + shown_text(member.text) + ", " + fault);
     } else {
       fields.push_back({.name = member.key, .value = member.text});
     }

@@ -274,7 +274,7 @@ JsonLocator::Fault JsonLocator::unexpected_here(std::string_view expected) const
   if (rest.starts_with('\'')) return fault("found a single quote" + tail + "; JSON has double quotes only");
   if (rest.starts_with('"')) {
     const std::size_t end = std::min(rest.find_first_of("\"\\\n", 1), rest.size());
-    return fault("found " + quoted(rest.substr(1, end - 1)) + tail);
+    return fault("found " + shown_text(rest.substr(1, end - 1)) + tail);
   }
   const std::string_view word = word_at(offset_);
   const std::string_view shown = word.empty() ? rest.substr(0, 1) : word;

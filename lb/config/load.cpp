@@ -77,8 +77,8 @@ std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& pa
     if (answers[i].empty()) continue;
     const std::string& name = backends[i].name;
     const std::string address = backends[i].endpoint.text();
-    candidate.warnings.push_back("backend " + quoted(name) + (name == address ? "" : " (" + address + ")") +
-                                 ": " + answers[i]);
+    candidate.warnings.push_back("backend " + shown_text(name) +
+                                 (name == address ? "" : " (" + address + ")") + ": " + answers[i]);
   }
   return candidate;
 }

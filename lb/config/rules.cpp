@@ -33,7 +33,8 @@ class Rules final {
       const std::string pointer =
           context_.listen_pointers.empty() ? "/listen/" + std::to_string(i) : context_.listen_pointers[i];
       const auto [earlier, fresh] = first.try_emplace(text, pointer);
-      if (!fresh) report_(pointer, "duplicate address " + quoted(text) + ", the same as " + earlier->second);
+      if (!fresh)
+        report_(pointer, "duplicate address " + shown_text(text) + ", the same as " + earlier->second);
     }
   }
 
@@ -76,7 +77,7 @@ class Rules final {
       if (same == end) continue;
       const Place root;
       report_(root.member("response_headers").pointer() + root.member(fields[i].name).pointer(),
-              "duplicate header name, the same as " + quoted(same->name) + "; letter case is ignored");
+              "duplicate header name, the same as " + shown_text(same->name) + "; letter case is ignored");
     }
   }
 
@@ -94,11 +95,11 @@ class Rules final {
     const BackendConfig& b = config_.backends[later];
     const bool unnamed = b.name == b.endpoint.text() && a.endpoint == b.endpoint;
     if (unnamed) {
-      return report_(pointer_of(later), "duplicate backend " + quoted(b.name) + ", the same as " +
+      return report_(pointer_of(later), "duplicate backend " + shown_text(b.name) + ", the same as " +
                                             pointer_of(earlier) + "; to have it twice give each a \"name\"");
     }
     report_(pointer_of(later) + "/name",
-            "duplicate name " + quoted(b.name) + ", the same as that of " + pointer_of(earlier));
+            "duplicate name " + shown_text(b.name) + ", the same as that of " + pointer_of(earlier));
   }
 
   const Config& config_;

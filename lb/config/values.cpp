@@ -45,7 +45,7 @@ std::string fault_of_number(const KeySpec& key, double value, const std::string&
 
 std::string fault_of_string(const KeySpec& key, const std::string& value) {
   const auto report = [&](const Expected& expected) {
-    return "found " + quoted(value) + ", expected " + expected;
+    return "found " + shown_text(value) + ", expected " + expected;
   };
   if (key.type == KeyType::host) {
     const auto host = parse_host(value);
@@ -62,10 +62,10 @@ std::string fault_of_string(const KeySpec& key, const std::string& value) {
 std::string fault_of_headers(const std::vector<HeaderField>& fields) {
   for (const HeaderField& field : fields) {
     if (auto expected = header_name_fault(field.name); !expected.empty()) {
-      return "found the header name " + quoted(field.name) + ", " + expected;
+      return "found the header name " + shown_text(field.name) + ", " + expected;
     }
     if (auto expected = header_value_fault(field.value); !expected.empty()) {
-      return "found " + quoted(field.value) + " for " + quoted(field.name) + ", " + expected;
+      return "found " + shown_text(field.value) + " for " + shown_text(field.name) + ", " + expected;
     }
   }
   if (fields.size() <= kResponseHeadersMax) return {};
@@ -77,7 +77,7 @@ std::string fault_of_headers(const std::vector<HeaderField>& fields) {
 std::string fault_of_endpoint(const Endpoint& endpoint) {
   if (!endpoint.unix_socket) return {};
   const auto path = parse_unix_path(endpoint.host);
-  if (!path) return "found " + quoted(endpoint.host) + ", expected " + path.error();
+  if (!path) return "found " + shown_text(endpoint.host) + ", expected " + path.error();
   return endpoint.port == 0
              ? ""
              : "found port " + std::to_string(endpoint.port) + ", expected none on a Unix socket";
@@ -86,7 +86,7 @@ std::string fault_of_endpoint(const Endpoint& endpoint) {
 std::string fault_of_listeners(const std::vector<Endpoint>& listeners) {
   for (const Endpoint& endpoint : listeners) {
     const auto parsed = parse_listen_address(endpoint.text());
-    if (!parsed) return "found " + quoted(endpoint.text()) + ", expected " + parsed.error();
+    if (!parsed) return "found " + shown_text(endpoint.text()) + ", expected " + parsed.error();
     if (auto fault = fault_of_endpoint(endpoint); !fault.empty()) return fault;
   }
   return {};

@@ -129,7 +129,7 @@ std::string printable(std::string_view text, std::size_t characters_max) {
   return out;
 }
 
-std::string quoted(std::string_view text) {
+std::string shown_text(std::string_view text) {
   std::size_t end = 0;
   for (std::size_t count = 0; end < text.size(); ++count) {
     if (count == kShownCharactersMax) return json_string(text.substr(0, end)) + "...";
@@ -145,7 +145,7 @@ std::string found(const Node& node) {
     case Node::Kind::object:
       return "an object";
     case Node::Kind::text:
-      return quoted(node.text);
+      return shown_text(node.text);
     case Node::Kind::null:
     case Node::Kind::boolean:
     case Node::Kind::integer:

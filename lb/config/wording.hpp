@@ -17,7 +17,7 @@ void append_json_string(std::string& out, std::string_view text);
 std::string json_string(std::string_view text);
 
 /// For a message: a JSON string, cut after about 60 characters, with control characters escaped.
-std::string quoted(std::string_view text);
+std::string shown_text(std::string_view text);
 
 /// Control characters (C0, DEL, C1) escaped as \uXXXX, cut after about `characters_max` characters.
 std::string printable(std::string_view text, std::size_t characters_max);
