@@ -16,7 +16,8 @@ namespace lb::traffic {
 namespace {
 
 std::unexpected<Error> bad(std::string_view text, std::string_view why) {
-  return std::unexpected(Error{Fault::config, "address '" + std::string(text) + "': " + std::string(why), 0, false});
+  return std::unexpected(
+      Error{Fault::config, "address '" + std::string(text) + "': " + std::string(why), 0, false});
 }
 
 void set_option(int fd, int level, int name, int value) noexcept {
@@ -26,7 +27,8 @@ void set_option(int fd, int level, int name, int value) noexcept {
 Result<Address> parse_unix(std::string_view text, std::string_view path) {
   sockaddr_un un = {};
   un.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof un.sun_path) return bad(text, "the path must have 1 to 107 bytes");
+  if (path.empty() || path.size() >= sizeof un.sun_path)
+    return bad(text, "the path must have 1 to 107 bytes");
   std::memcpy(un.sun_path, path.data(), path.size());
   Address address;
   std::memcpy(&address.storage, &un, sizeof un);
@@ -52,7 +54,8 @@ Result<Address> parse_address(std::string_view text) {
   const std::string_view port_text = text.substr(colon + 1);
   std::uint16_t port = 0;
   const auto [end, error] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
-  if (error != std::errc{} || end != port_text.data() + port_text.size()) return bad(text, "the port is not 0..65535");
+  if (error != std::errc{} || end != port_text.data() + port_text.size())
+    return bad(text, "the port is not 0..65535");
   Address address;
   address.text = text;
   if (host.starts_with('[') && host.ends_with(']')) {
@@ -60,7 +63,8 @@ Result<Address> parse_address(std::string_view text) {
     in6.sin6_family = AF_INET6;
     in6.sin6_port = htons(port);
     host = host.substr(1, host.size() - 2);
-    if (::inet_pton(AF_INET6, std::string(host).c_str(), &in6.sin6_addr) != 1) return bad(text, "not an IPv6 address");
+    if (::inet_pton(AF_INET6, std::string(host).c_str(), &in6.sin6_addr) != 1)
+      return bad(text, "not an IPv6 address");
     std::memcpy(&address.storage, &in6, sizeof in6);
     address.length = sizeof in6;
     return address;
@@ -69,7 +73,8 @@ Result<Address> parse_address(std::string_view text) {
   in.sin_family = AF_INET;
   in.sin_port = htons(port);
   if (host == "localhost") host = "127.0.0.1";
-  if (::inet_pton(AF_INET, std::string(host).c_str(), &in.sin_addr) != 1) return bad(text, "not an IPv4 address");
+  if (::inet_pton(AF_INET, std::string(host).c_str(), &in.sin_addr) != 1)
+    return bad(text, "not an IPv4 address");
   std::memcpy(&address.storage, &in, sizeof in);
   address.length = sizeof in;
   return address;
@@ -119,7 +124,8 @@ Connecting connect_to(const Address& address, int source, int receive_buffer) no
       return made;
     }
   }
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0) made.os_error = errno;
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0)
+    made.os_error = errno;
   return made;
 }
 
@@ -152,7 +158,9 @@ void set_reset_on_close(int fd) noexcept {
   ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
 }
 
-void set_no_delay(int fd) noexcept { set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+void set_no_delay(int fd) noexcept {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
 
 void raise_fd_limit() noexcept {
   rlimit limit = {};

@@ -36,8 +36,8 @@ struct Connecting {
   Fd fd;
   int os_error = 0;  // 0 connected, EINPROGRESS, EAGAIN (Unix socket with a full queue), or why it failed
 };
-/// A non-blocking connect with TCP_NODELAY. source >= 0: from 127.0.1.1 + source (loopback v4 only), so that many
-/// connections do not share one address's ports. receive_buffer > 0 sets SO_RCVBUF.
+/// A non-blocking connect with TCP_NODELAY. source >= 0: from 127.0.1.1 + source (loopback v4 only), so that
+/// many connections do not share one address's ports. receive_buffer > 0 sets SO_RCVBUF.
 Connecting connect_to(const Address& address, int source = -1, int receive_buffer = 0) noexcept;
 
 /// 0 for Unix sockets.

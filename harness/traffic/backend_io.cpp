@@ -215,7 +215,8 @@ bool BackendServer::emit_fault(Connection& c) {
       break;
   }
   write_head(c);
-  const bool cut_head = (r.mode == Mode::reset && r.at == ResetAt::head) || (c.ending != Ending::none && c.body_total < 2);
+  const bool cut_head =
+      (r.mode == Mode::reset && r.at == ResetAt::head) || (c.ending != Ending::none && c.body_total < 2);
   if (cut_head) {
     c.out.resize(before + (c.out.size() - before) / 2);
     c.body_limit = 0;
@@ -228,7 +229,8 @@ void BackendServer::write_head(Connection& c) {
   const Reply& r = c.reply;
   const Backend& backend = backend_of(c);
   std::string& out = c.out;
-  if (r.interim && c.record.status >= 200) out += "HTTP/1.1 103 Early Hints\r\nLink: </style>; rel=preload\r\n\r\n";
+  if (r.interim && c.record.status >= 200)
+    out += "HTTP/1.1 103 Early Hints\r\nLink: </style>; rel=preload\r\n\r\n";
   out += "HTTP/1.1 ";
   out += std::to_string(r.status);
   out += ' ';
@@ -311,7 +313,8 @@ void BackendServer::fill(Connection& c) {
 void BackendServer::pump_write(Connection& c) {
   while (!c.closed) {
     if (c.out_sent < c.out.size()) {
-      const ssize_t n = ::send(c.fd.get(), c.out.data() + c.out_sent, c.out.size() - c.out_sent, MSG_NOSIGNAL);
+      const ssize_t n =
+          ::send(c.fd.get(), c.out.data() + c.out_sent, c.out.size() - c.out_sent, MSG_NOSIGNAL);
       if (n < 0) {
         if (errno == EINTR) continue;
         if (errno != EAGAIN) close_now(c);
@@ -319,7 +322,8 @@ void BackendServer::pump_write(Connection& c) {
       }
       if (c.open) c.record.flags |= kBackendSomeSent;
       c.out_sent += static_cast<std::size_t>(n);
-      if (c.read == Read::tunnel) c.record.bytes_out = saturated<std::uint32_t>(c.record.bytes_out + std::uint64_t(n));
+      if (c.read == Read::tunnel)
+        c.record.bytes_out = saturated<std::uint32_t>(c.record.bytes_out + std::uint64_t(n));
       continue;
     }
     c.out.clear();

@@ -48,7 +48,9 @@ class BackendProgram final {
   bool quit_ = false;
 };
 
-Json failed(std::string_view why) { return {{"ok", false}, {"error", std::string(why)}}; }
+Json failed(std::string_view why) {
+  return {{"ok", false}, {"error", std::string(why)}};
+}
 
 Result<void> BackendProgram::open_all() {
   for (const std::string& text : options_.backends) {
@@ -100,7 +102,9 @@ Result<void> BackendProgram::flush() {
 }
 
 Json BackendProgram::answer(const std::string& name, const Json& command) {
-  const auto text = [&](const char* key) { return command.value(key, Json()).is_string() ? command.at(key).get<std::string>() : ""; };
+  const auto text = [&](const char* key) {
+    return command.value(key, Json()).is_string() ? command.at(key).get<std::string>() : "";
+  };
   Json out = {{"ok", true}};
   if (name == "add") {
     auto port = server_.add(text("name"), text("listen"));
@@ -180,14 +184,16 @@ int BackendProgram::run(int signal_fd) {
     std::fprintf(stderr, "lb_backend: %s\n", flushed.error().message.c_str());
     return 2;
   }
-  if (server_.records().full()) std::fprintf(stderr, "lb_backend: the ledger is full, later requests are missing\n");
+  if (server_.records().full())
+    std::fprintf(stderr, "lb_backend: the ledger is full, later requests are missing\n");
   writer_.finish();
   return at_limit ? 3 : 0;
 }
 
 int main_checked(int argc, char** argv) {
   Options options;
-  CLI::App app("Fake backends; commands are JSON lines on stdin, see harness/traffic/README.md", "lb_backend");
+  CLI::App app("Fake backends; commands are JSON lines on stdin, see harness/traffic/README.md",
+               "lb_backend");
   app.add_option("--backend", options.backends, "NAME=ADDR, one each; port 0 lets the kernel choose");
   app.add_option("--ledger", options.ledger, "file for the record of each request");
   app.add_option("--time-limit", options.time_limit_s, "exits by itself after so many seconds")
@@ -217,4 +223,6 @@ int main_checked(int argc, char** argv) {
 }  // namespace
 }  // namespace lb::traffic
 
-int main(int argc, char** argv) { return lb::traffic::main_checked(argc, argv); }
+int main(int argc, char** argv) {
+  return lb::traffic::main_checked(argc, argv);
+}

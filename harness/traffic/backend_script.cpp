@@ -120,7 +120,8 @@ void apply_pair(Reply& reply, std::string_view key, std::string_view value) noex
   if (key == "close" && number) reply.close = on;
   if (key == "trailer") reply.trailer = on;
   if (key == "interim") reply.interim = on;
-  if (key == "echo") reply.echo = value == "headers" ? Echo::headers : value == "body" ? Echo::body : Echo::none;
+  if (key == "echo")
+    reply.echo = value == "headers" ? Echo::headers : value == "body" ? Echo::body : Echo::none;
   if (key == "truncate" && on) reply.mode = Mode::truncate;
   if (key == "wrong" && on) reply.mode = Mode::wrong;
   if (key == "duplicate" && on) reply.mode = Mode::duplicate;

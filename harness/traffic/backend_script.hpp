@@ -1,5 +1,5 @@
-// How a fake backend behaves: a script for all of its requests, parts of which the query of a request's target
-// overrides. Pure; the keys are documented in README.md.
+// How a fake backend behaves: a script for all of its requests, parts of which the query of a request's
+// target overrides. Pure; the keys are documented in README.md.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,18 @@
 
 namespace lb::traffic {
 
-enum class Mode : std::uint8_t { normal, refuse, reset, hang, garbage, status, truncate, wrong, duplicate, close };
+enum class Mode : std::uint8_t {
+  normal,
+  refuse,
+  reset,
+  hang,
+  garbage,
+  status,
+  truncate,
+  wrong,
+  duplicate,
+  close
+};
 enum class ResetAt : std::uint8_t { accept, request, head, mid };
 enum class Echo : std::uint8_t { none, headers, body };
 

@@ -15,7 +15,9 @@ namespace {
 constexpr std::size_t kEchoBytesMax = 16U << 20U;
 constexpr Nanos kDiscardTime = kSecond;
 
-Error no_such(std::string_view name) { return {Fault::config, "no backend '" + std::string(name) + "'", 0, false}; }
+Error no_such(std::string_view name) {
+  return {Fault::config, "no backend '" + std::string(name) + "'", 0, false};
+}
 
 bool is_idempotent(std::string_view method) noexcept {
   return method != "POST" && method != "PATCH" && method != "CONNECT";

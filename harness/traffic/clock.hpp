@@ -13,6 +13,8 @@ inline constexpr Nanos kMicro = 1'000;
 inline constexpr Nanos kMilli = 1'000'000;
 inline constexpr Nanos kSecond = 1'000'000'000;
 
-inline Nanos now_ns() noexcept { return static_cast<Nanos>(monotonic_now().time_since_epoch().count()); }
+inline Nanos now_ns() noexcept {
+  return static_cast<Nanos>(monotonic_now().time_since_epoch().count());
+}
 
 }  // namespace lb::traffic

@@ -1,5 +1,5 @@
-// Line-wise talk with the driver: commands in, answers and events out. Neither direction ever blocks the load: a
-// driver that does not read loses progress events, never answers. One thread.
+// Line-wise talk with the driver: commands in, answers and events out. Neither direction ever blocks the
+// load: a driver that does not read loses progress events, never answers. One thread.
 #pragma once
 
 #include <functional>
@@ -12,8 +12,9 @@ class LineReader final {
  public:
   static constexpr std::size_t kLineBytesMax = 4U << 20U;
 
-  /// Reads what is there (at most 64 KiB) from `fd` and calls on_line for each whole line. False at EOF or error,
-  /// and for a line beyond the limit. Call only when `fd` is readable: it may be a blocking descriptor.
+  /// Reads what is there (at most 64 KiB) from `fd` and calls on_line for each whole line. False at EOF or
+  /// error, and for a line beyond the limit. Call only when `fd` is readable: it may be a blocking
+  /// descriptor.
   bool read_some(int fd, const std::function<void(std::string_view)>& on_line);
 
  private:

@@ -31,14 +31,17 @@ bool Loop::watch_readable(int fd, Token token) noexcept {
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-void Loop::forget(int fd) noexcept { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+void Loop::forget(int fd) noexcept {
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+}
 
 int Loop::wait(Nanos until) noexcept {
   const Nanos next = timers_.empty() ? until : std::min(until, timers_.top().at);
   const Nanos now = now_ns();
   const Nanos left = next > now ? next - now : 0;
   const timespec timeout = {static_cast<time_t>(left / kSecond), static_cast<long>(left % kSecond)};
-  const int count = ::epoll_pwait2(epoll_.get(), events_.data(), static_cast<int>(events_.size()), &timeout, nullptr);
+  const int count =
+      ::epoll_pwait2(epoll_.get(), events_.data(), static_cast<int>(events_.size()), &timeout, nullptr);
   return count < 0 ? 0 : count;
 }
 
@@ -49,7 +52,8 @@ Result<Fd> signal_descriptor(std::initializer_list<int> extra) {
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   for (const int signal : extra) sigaddset(&set, signal);
-  if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return std::unexpected(system_error("sigprocmask", "", errno));
+  if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0)
+    return std::unexpected(system_error("sigprocmask", "", errno));
   Fd fd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd) return std::unexpected(system_error("signalfd", "", errno));
   return fd;

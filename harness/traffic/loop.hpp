@@ -1,6 +1,6 @@
-// One epoll set and one heap of timers: all that a tool's single thread waits on. Tokens are the caller's (slab
-// handles, mostly): an event for an object that is gone resolves to nothing there. Timers are never cancelled;
-// the caller recognises a stale one by token and tag. Stop signals arrive through it too.
+// One epoll set and one heap of timers: all that a tool's single thread waits on. Tokens are the caller's
+// (slab handles, mostly): an event for an object that is gone resolves to nothing there. Timers are never
+// cancelled; the caller recognises a stale one by token and tag. Stop signals arrive through it too.
 #pragma once
 
 #include <sys/epoll.h>

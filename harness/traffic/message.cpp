@@ -6,7 +6,9 @@
 namespace lb::traffic {
 namespace {
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+char lower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
 std::string_view trimmed(std::string_view text) noexcept {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -51,8 +53,12 @@ void Head::reset() noexcept {
   chunked_ = close_ = keep_alive_ = expect_continue_ = connection_upgrade_ = false;
 }
 
-Head::Parsed Head::parse_request(std::string_view bytes) noexcept { return parse(bytes, true); }
-Head::Parsed Head::parse_response(std::string_view bytes) noexcept { return parse(bytes, false); }
+Head::Parsed Head::parse_request(std::string_view bytes) noexcept {
+  return parse(bytes, true);
+}
+Head::Parsed Head::parse_response(std::string_view bytes) noexcept {
+  return parse(bytes, false);
+}
 
 Head::Parsed Head::parse(std::string_view bytes, bool request) noexcept {
   reset();
@@ -60,7 +66,8 @@ Head::Parsed Head::parse(std::string_view bytes, bool request) noexcept {
   if (end == nullptr) {
     if (bytes.size() > kBytesMax) return Parsed::bad;
     // Something that cannot become a head is named at once, not after a timeout.
-    if (!request && !bytes.empty() && std::string_view("HTTP/1.").substr(0, bytes.size()) != bytes.substr(0, 7)) {
+    if (!request && !bytes.empty() &&
+        std::string_view("HTTP/1.").substr(0, bytes.size()) != bytes.substr(0, 7)) {
       return Parsed::bad;
     }
     return Parsed::incomplete;
@@ -72,7 +79,9 @@ Head::Parsed Head::parse(std::string_view bytes, bool request) noexcept {
     const std::size_t cr = rest.find("\r\n");
     const std::string_view line = rest.substr(0, cr);
     rest.remove_prefix(cr + 2);
-    const bool good = !first ? parse_field(line) : request ? parse_request_line(line) : parse_status_line(line);
+    const bool good = !first    ? parse_field(line)
+                      : request ? parse_request_line(line)
+                                : parse_status_line(line);
     if (!good) return Parsed::bad;
     first = false;
   }

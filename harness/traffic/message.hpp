@@ -1,5 +1,5 @@
-// The referee's own reading of HTTP/1.x: heads, body framing, chunks. Written apart from the balancer's parser on
-// purpose. It reads what it is given and keeps views into it. Pure; any thread.
+// The referee's own reading of HTTP/1.x: heads, body framing, chunks. Written apart from the balancer's
+// parser on purpose. It reads what it is given and keeps views into it. Pure; any thread.
 #pragma once
 
 #include <array>
@@ -27,7 +27,8 @@ class Head final {
 
   enum class Parsed : std::uint8_t { incomplete, done, bad };
 
-  /// Reads a head from the beginning of `bytes`; when done, `size()` of them were it. Views point into `bytes`.
+  /// Reads a head from the beginning of `bytes`; when done, `size()` of them were it. Views point into
+  /// `bytes`.
   Parsed parse_request(std::string_view bytes) noexcept;
   Parsed parse_response(std::string_view bytes) noexcept;
 
@@ -47,7 +48,9 @@ class Head final {
   /// Whether the connection ends with this message (HTTP/1.0 included).
   [[nodiscard]] bool closes() const noexcept { return close_ || (minor_ == 0 && !keep_alive_); }
   [[nodiscard]] bool expects_continue() const noexcept { return expect_continue_; }
-  [[nodiscard]] std::string_view upgrade() const noexcept { return connection_upgrade_ ? upgrade_ : std::string_view{}; }
+  [[nodiscard]] std::string_view upgrade() const noexcept {
+    return connection_upgrade_ ? upgrade_ : std::string_view{};
+  }
   [[nodiscard]] std::string_view nonce() const noexcept { return nonce_; }
   [[nodiscard]] std::string_view backend() const noexcept { return backend_; }
   [[nodiscard]] std::string_view label() const noexcept { return label_; }
@@ -110,8 +113,8 @@ class BodyReader final {
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
 
  private:
-  // size -> [ext] -> size_lf -> data -> data_cr -> data_lf -> size ...; a size of 0 leads to trailer lines, of which
-  // an empty one ends the body.
+  // size -> [ext] -> size_lf -> data -> data_cr -> data_lf -> size ...; a size of 0 leads to trailer lines,
+  // of which an empty one ends the body.
   enum class Step : std::uint8_t { size, extension, size_lf, data, data_cr, data_lf, trailer, trailer_lf };
 
   [[nodiscard]] std::size_t run_bytes(std::size_t available) const noexcept;

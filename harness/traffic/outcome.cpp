@@ -11,18 +11,31 @@ std::string_view at(const std::array<std::string_view, N>& names, std::size_t i)
   return i < N ? names[i] : std::string_view("unknown");
 }
 
-constexpr std::array<std::string_view, kOutcomes> kOutcomeNames = {
-    "ok",         "refused",    "connect_timeout",   "reset_before_first_byte", "closed_under_request", "truncated",
-    "timeout",    "wrong_body", "unexpected_status", "malformed",               "duplicated",           "removed_backend",
-    "lost",       "unserved",   "unfinished",        "local_error"};
+constexpr std::array<std::string_view, kOutcomes> kOutcomeNames = {"ok",
+                                                                   "refused",
+                                                                   "connect_timeout",
+                                                                   "reset_before_first_byte",
+                                                                   "closed_under_request",
+                                                                   "truncated",
+                                                                   "timeout",
+                                                                   "wrong_body",
+                                                                   "unexpected_status",
+                                                                   "malformed",
+                                                                   "duplicated",
+                                                                   "removed_backend",
+                                                                   "lost",
+                                                                   "unserved",
+                                                                   "unfinished",
+                                                                   "local_error"};
 constexpr std::array<std::string_view, 8> kPhaseNames = {"none", "connect", "send",   "wait",
                                                          "head", "body",    "tunnel", "after"};
 constexpr std::array<std::string_view, 15> kDetailNames = {
-    "none",        "eof",      "reset",     "byte_differs",       "length_differs",  "nonce_differs", "no_nonce",
-    "extra_bytes", "bad_head", "bad_chunk", "request_body_wrong", "timeout_connect", "timeout_send",  "timeout_wait",
-    "timeout_body"};
-constexpr std::array<std::string_view, kKinds> kKindNames = {
-    "new", "keepalive", "pipelined", "race", "slow_download", "slow_upload", "chunked", "upgrade", "halfopen"};
+    "none",         "eof",          "reset",       "byte_differs", "length_differs",     "nonce_differs",
+    "no_nonce",     "extra_bytes",  "bad_head",    "bad_chunk",    "request_body_wrong", "timeout_connect",
+    "timeout_send", "timeout_wait", "timeout_body"};
+constexpr std::array<std::string_view, kKinds> kKindNames = {"new",     "keepalive",     "pipelined",
+                                                             "race",    "slow_download", "slow_upload",
+                                                             "chunked", "upgrade",       "halfopen"};
 
 bool is_reset(int os_error) noexcept {
   return os_error == ECONNRESET || os_error == EPIPE || os_error == ECONNABORTED;
@@ -35,10 +48,18 @@ bool is_local(int os_error) noexcept {
 
 }  // namespace
 
-std::string_view name_of(Outcome outcome) noexcept { return at(kOutcomeNames, static_cast<std::size_t>(outcome)); }
-std::string_view name_of(Phase phase) noexcept { return at(kPhaseNames, static_cast<std::size_t>(phase)); }
-std::string_view name_of(Detail detail) noexcept { return at(kDetailNames, static_cast<std::size_t>(detail)); }
-std::string_view name_of(Kind kind) noexcept { return at(kKindNames, static_cast<std::size_t>(kind)); }
+std::string_view name_of(Outcome outcome) noexcept {
+  return at(kOutcomeNames, static_cast<std::size_t>(outcome));
+}
+std::string_view name_of(Phase phase) noexcept {
+  return at(kPhaseNames, static_cast<std::size_t>(phase));
+}
+std::string_view name_of(Detail detail) noexcept {
+  return at(kDetailNames, static_cast<std::size_t>(detail));
+}
+std::string_view name_of(Kind kind) noexcept {
+  return at(kKindNames, static_cast<std::size_t>(kind));
+}
 
 std::optional<Kind> kind_named(std::string_view name) noexcept {
   for (std::size_t i = 0; i < kKinds; ++i) {
@@ -60,7 +81,8 @@ bool is_drop(Outcome outcome) noexcept {
 
 Fate classify_connect(int os_error) noexcept {
   if (is_local(os_error)) return {Outcome::local_error, Phase::connect, os_error, Detail::none};
-  if (os_error == ETIMEDOUT) return {Outcome::connect_timeout, Phase::connect, os_error, Detail::timeout_connect};
+  if (os_error == ETIMEDOUT)
+    return {Outcome::connect_timeout, Phase::connect, os_error, Detail::timeout_connect};
   if (is_reset(os_error)) return {Outcome::reset_before_first_byte, Phase::connect, os_error, Detail::reset};
   return {Outcome::refused, Phase::connect, os_error, Detail::none};
 }

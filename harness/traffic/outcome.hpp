@@ -1,5 +1,5 @@
-// The fates a request can have, and the pure rules that decide which one a failure is. The numbers are part of the
-// ledger's layout (README.md). No sockets here.
+// The fates a request can have, and the pure rules that decide which one a failure is. The numbers are part
+// of the ledger's layout (README.md). No sockets here.
 #pragma once
 
 #include <array>
@@ -86,8 +86,8 @@ struct Fate {
 /// A connect that failed with errno `os_error`.
 Fate classify_connect(int os_error) noexcept;
 
-/// The connection ended (`os_error` 0: FIN) under a request in `phase`. `close_announced`: an earlier answer on
-/// this connection said Connection: close after this request had been sent (only pipelined requests).
+/// The connection ended (`os_error` 0: FIN) under a request in `phase`. `close_announced`: an earlier answer
+/// on this connection said Connection: close after this request had been sent (only pipelined requests).
 Fate classify_end(Phase phase, int os_error, bool close_announced) noexcept;
 
 /// Nothing moved for too long.

@@ -45,8 +45,8 @@ std::unexpected<Error> damaged(const std::string& path, std::string_view why) {
 }  // namespace
 
 template <class Record>
-Result<void> write_ledger(const std::string& path, const RecordStore<Record>& records, std::string_view tables,
-                          std::uint64_t seed) {
+Result<void> write_ledger(const std::string& path, const RecordStore<Record>& records,
+                          std::string_view tables, std::uint64_t seed) {
   const std::string temporary = path + ".writing";
   const Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd) return std::unexpected(system_error("open", temporary, errno));

@@ -120,8 +120,8 @@ class RecordStore final {
 
 /// Writes a whole ledger beside `path` and renames it over. `tables` is JSON.
 template <class Record>
-Result<void> write_ledger(const std::string& path, const RecordStore<Record>& records, std::string_view tables,
-                          std::uint64_t seed);
+Result<void> write_ledger(const std::string& path, const RecordStore<Record>& records,
+                          std::string_view tables, std::uint64_t seed);
 
 /// A ledger file, mapped. `records` and `tables` live as long as the object.
 template <class Record>
