@@ -144,6 +144,19 @@ const char* ChunkDecoder::framing_byte(char c) noexcept {
   return nullptr;
 }
 
+std::size_t ChunkDecoder::usual_size_line(std::string_view input) noexcept {
+  constexpr std::size_t kDigitsMax = 15;  // cannot overflow
+  const std::size_t digits_end = std::min(input.size(), kDigitsMax);
+  std::uint64_t size = 0;
+  std::size_t at = 0;
+  while (at < digits_end && is_hex(input[at])) size = size << 4U | hex_value(input[at++]);
+  if (at == 0 || input.size() - at < 2 || input[at] != '\r' || input[at + 1] != '\n') return 0;
+  remaining_ = size;
+  counted_ = 0;
+  state_ = size > 0 ? State::payload : State::trailer;
+  return at + 2;
+}
+
 ChunkDecoder::Step ChunkDecoder::step(std::string_view input) noexcept {
   Step result;
   std::size_t at = 0;
@@ -157,7 +170,18 @@ ChunkDecoder::Step ChunkDecoder::step(std::string_view input) noexcept {
       if (remaining_ == 0) state_ = State::payload_cr;
       continue;
     }
-    if (state_ == State::size_first) counted_ = 0;
+    // What chunks nearly always look like is taken in two strides, everything else byte by byte.
+    if (state_ == State::payload_cr && input.size() - at >= 2 && input[at] == '\r' && input[at + 1] == '\n') {
+      state_ = State::size_first;
+      at += 2;
+      continue;
+    }
+    if (state_ == State::size_first) {
+      const std::size_t line_bytes = usual_size_line(input.substr(at));
+      at += line_bytes;
+      if (line_bytes > 0) continue;
+      counted_ = 0;
+    }
     const bool trailer = state_ == State::trailer;
     const bool line_end = state_ == State::size_lf;
     const char* broken = nullptr;

@@ -47,6 +47,9 @@ class ChunkDecoder final {
   enum class Quote : std::uint8_t { outside, inside, escaped };               // of an extension
   enum class Trailer : std::uint8_t { line, name, value, line_lf, last_lf };  // where in a trailer line
 
+  /// Takes a size line without extension that is there as a whole; returns its length or 0.
+  std::size_t usual_size_line(std::string_view input) noexcept;
+
   // Each consumes one byte: a literal naming the rule that it breaks, or nullptr. Breaking a rule changes
   // nothing, so that the byte may be left for the next step.
   const char* framing_byte(char c) noexcept;
