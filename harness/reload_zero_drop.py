@@ -17,8 +17,8 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 def _find_interpreter():
     """Goes on in Debian's Python when the one first on PATH is too old or lacks a standard module."""
     missing = None
-    if sys.version_info < (3, 9):
-        missing = "Python 3.9 or newer"
+    if sys.version_info < (3, 10):
+        missing = "Python 3.10 or newer"
     else:
         try:
             import argparse, concurrent.futures, ctypes, json, subprocess  # noqa: E401,F401

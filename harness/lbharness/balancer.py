@@ -61,6 +61,7 @@ class Balancer(Target):
         keep_shape=False,
         seed=1,
         pid_file=True,
+        log_format="json",
         arguments=(),
         env=None,
     ):
@@ -68,7 +69,7 @@ class Balancer(Target):
         self.binary = Path(binary).resolve() if binary else paths.lb_binary()
         self.base = dict(base or {})
         self.keep_shape = keep_shape
-        self.seed = seed
+        self.seed, self.log_format = seed, log_format
         self.config_path = self.directory / "lb.json"
         self.pid_path = self.directory / "lb.pid" if pid_file else None
         self.control_path = self.directory / "lb.sock"
@@ -122,17 +123,8 @@ class Balancer(Target):
     # -- life ---------------------------------------------------------------------------------------
 
     def argv(self):
-        argv = [
-            self.binary,
-            "-c",
-            self.config_path,
-            "--log-format",
-            "json",
-            "--seed",
-            self.seed,
-            "--control",
-            self.control_path,
-        ]
+        argv = [self.binary, "-c", self.config_path, "--log-format", self.log_format]
+        argv += ["--seed", self.seed, "--control", self.control_path]
         if self.pid_path:
             argv += ["--pid-file", self.pid_path]
         return [*argv, *self.arguments]
@@ -194,7 +186,10 @@ class Balancer(Target):
         """The first event of one of these names after `since` (see log_position)."""
 
         def check(line):
-            event = parse_json_object(line)
+            if self.log_format == "text":
+                event = next(({"event": n, "message": line} for n in names if f" {n}: " in line), None)
+            else:
+                event = parse_json_object(line)
             return event if event and event.get("event") in names and wanted(event) else None
 
         event, at = self.child.wait_line(

@@ -1,11 +1,12 @@
 """Debian's HAProxy as a target: master-worker, reload by USR2, listeners passed on by the stats socket."""
 
+import resource
 import signal
 import subprocess
 
 from . import wire
 from .errors import ChildDied, HarnessError
-from .process import Child, now_ns
+from .process import Child, catches_signal, now_ns, wait_until
 from .plan import COMMON_CHANGES
 from .target import ReloadAnswer, ReloadFailed, Target, find_program
 
@@ -37,7 +38,7 @@ class HaproxyServer(Target):
             f"    nbthread {self.threads}",
             f"    stats socket {socket_path} mode 600 level admin expose-fd listeners",
             "    hard-stop-after 30s",
-            "    maxconn 20000",
+            f"    maxconn {_connections_max()}",
             "defaults",
             "    mode http",
             "    timeout connect 5s",
@@ -78,16 +79,28 @@ class HaproxyServer(Target):
 
     def reload(self, planned):
         self.config_path.write_text(self.config_text(planned.state))
+        # While the master starts, and again after each reload (it executes itself anew), it ignores USR2
+        # for a moment; a reload asked for then is silently lost.
+        wait_until(
+            lambda: catches_signal(self.child.pid, signal.SIGUSR2), what="haproxy to listen to signals"
+        )
         began = now_ns()
         self.child.send_signal(signal.SIGUSR2)
         return wait_for_label(self, planned, began)
+
+
+def _connections_max():
+    """Each takes two descriptors, and HAProxy refuses to start when it may not have them."""
+    return min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 200)
 
 
 def wait_for_label(target, planned, began, timeout=20.0):
     """For one that does not answer: the reload is done when a new connection is served by it."""
     label = planned.state.label_text
     try:
-        wire.wait_answer(target.address, timeout, lambda r: r.label == label, "/?size=1")
+        wire.wait_answer(
+            target.address, timeout, lambda r: r.label == label, "/?size=1", target.check_alive
+        )
     except TimeoutError as error:
         target.check_alive()
         raise ReloadFailed(

@@ -16,6 +16,9 @@ EXTRA_LISTENERS_MAX = 2
 COMMON_CHANGES = ("add_backend", "remove_backend", "reweight")
 LB_CHANGES = (*COMMON_CHANGES, "add_port", "remove_port", "algorithm", "workers")
 
+_OPPOSITE = {"add_backend": "remove_backend", "add_port": "remove_port"}
+_OPPOSITE |= {b: a for a, b in _OPPOSITE.items()}
+
 # Ways in which a configuration can be bad. The texts are in balancer.py, beside the good ones.
 BAD_KINDS = (
     "syntax",
@@ -88,16 +91,20 @@ def make_plan(first, pool, reloads, seed, *, changes=LB_CHANGES, bad_every=0, si
             )
             continue
         good += 1
-        done = []
+        done, kinds = [], set()
         wanted = 1 + (rng.random() < 0.35)
         for _ in range(4 * len(changes)):
             if len(done) == wanted:
                 break
             round_ = round_ or rng.sample(changes, len(changes))
-            changed, text = _apply(round_.pop(), state, pool, rng)
+            kind = round_.pop()
+            if kind in kinds or _OPPOSITE.get(kind) in kinds:
+                continue  # two changes must not cancel each other
+            changed, text = _apply(kind, state, pool, rng)
             if text:
                 state = changed
                 done.append(text)
+                kinds.add(kind)
         state = replace(state, label=number)
         plan.append(
             PlannedReload(

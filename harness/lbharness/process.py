@@ -293,6 +293,15 @@ def reap_orphans():
             pass
 
 
+def kill_process(pid):
+    """Kills a descendant and collects it, should it be a child of ours."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    reap_orphans()
+
+
 def kill_leftovers():
     """Ends every descendant of this process. Returns what was found, for a test to complain about."""
     found = []
@@ -329,6 +338,14 @@ def process_state(pid):
         return _stat_fields(pid)[0]
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def catches_signal(pid, number):
+    """Whether a handler for the signal is installed now."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
 
 
 def children_of(pid):

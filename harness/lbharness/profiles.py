@@ -66,7 +66,8 @@ def profile(name, rate=None):
         raise ValueError(f"no profile {name!r}")
     if name in ("mixed", "quick") and rate == 0:
         streams += _others(1)
-    return {"streams": streams, "defaults": {"timeout_ms": 10000, "connect_timeout_ms": 5000}}
+    timeout_ms = 2000 if name == "quick" else 10000
+    return {"streams": streams, "defaults": {"timeout_ms": timeout_ms, "connect_timeout_ms": 5000}}
 
 
 def frozen_profile():

@@ -21,8 +21,7 @@ from .wire import format_address
 
 POOL = tuple(f"b{i}" for i in range(1, 7))
 WINDOW_S = 0.5  # a reload window ends so long after its answer, or half an interval if that is less
-WARM_UP_S = 1.0
-COOL_DOWN_S = 1.0
+WARM_UP_MAX_S = 1.0  # before the first reload and after the last: two intervals, at most so long
 TICK_S = 0.2
 FROZEN_S = 0.15  # how long the serving generation is stopped, with a reload under way
 RACE_AFTER_US = 20_000
@@ -37,7 +36,7 @@ class Options:
     reloads: int = 20
     interval: float = 1.0
     duration: float = 0.0  # 0: reloads * interval
-    rate: float | None = None
+    rate: object = None  # requests per second; None: the profile's
     profile: str = "mixed"
     seed: int = 1
     bad_every: int = 0
@@ -50,7 +49,7 @@ class Options:
         if self.reloads < 1 or self.reloads > 100_000:
             raise CannotMeasure("--reloads must be between 1 and 100000")
         if self.duration:
-            self.interval = (self.duration - WARM_UP_S - COOL_DOWN_S) / self.reloads
+            self.interval = (self.duration - 2 * WARM_UP_MAX_S) / self.reloads
         if self.interval < 0.02:
             raise CannotMeasure(
                 f"{self.interval * 1000:.0f} ms between reloads is too little to tell them apart; "
@@ -67,6 +66,10 @@ class Options:
         if self.frozen < 0:
             self.frozen = 2 if self.profile in ("mixed", "quick") else 0
         return self
+
+    @property
+    def margin(self):
+        return min(WARM_UP_MAX_S, 2 * self.interval)
 
 
 class Observer:
@@ -171,12 +174,8 @@ class ZeroDropRun:
 
     def _time_limit(self):
         """Nothing runs for longer than this, whatever happens: the tools end themselves."""
-        return (
-            WARM_UP_S
-            + COOL_DOWN_S
-            + (self.options.reloads + self.options.frozen) * (self.options.interval + 5)
-            + 120
-        )
+        each = self.options.interval + 5
+        return 2 * WARM_UP_MAX_S + (self.options.reloads + self.options.frozen) * each + 120
 
     # -- traffic and reloads ------------------------------------------------------------------------
 
@@ -202,7 +201,7 @@ class ZeroDropRun:
         self.observer.phase("traffic")
         self._open_traffic(spec, "traffic")
         self.observer.started(self)
-        begin = time.monotonic() + WARM_UP_S
+        begin = time.monotonic() + self.options.margin
         try:
             self._pace(begin)
             for planned in plan:
@@ -211,7 +210,7 @@ class ZeroDropRun:
                     break
                 begin = max(begin + options.interval, time.monotonic())
                 self._pace(begin)
-            self._pace(time.monotonic() + COOL_DOWN_S)
+            self._pace(time.monotonic() + self.options.margin)
         except KeyboardInterrupt:
             self.interrupted = True
             self.problems.append(f"interrupted after {len(self.records)} of {options.reloads} reloads")
@@ -303,7 +302,7 @@ class ZeroDropRun:
                 self.records[-1]["frozen"] = True
                 if self.problems:
                     break
-            self._pace(time.monotonic() + COOL_DOWN_S)
+            self._pace(time.monotonic() + self.options.margin)
         except ReloadFailed as error:
             self.problems.append(str(error))
         except KeyboardInterrupt:

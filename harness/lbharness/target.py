@@ -55,7 +55,13 @@ class Target:
     def wait_ready(self, state, timeout=15.0):
         self.child.check_alive()
         try:
-            wire.wait_answer(self.address, timeout, lambda r: r.label == state.label_text, "/?size=1")
+            wire.wait_answer(
+                self.address,
+                timeout,
+                lambda r: r.label == state.label_text,
+                "/?size=1",
+                self.child.check_alive,
+            )
         except TimeoutError as error:
             raise HarnessError(f"{self.name} is not ready: {error}\n{self.log_text()}") from error
 

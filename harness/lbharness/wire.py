@@ -3,11 +3,11 @@
 It repairs nothing and retries nothing: what a balancer does wrong is meant to show.
 """
 
+import json
 import socket
 import time
 from dataclasses import dataclass, field
 
-HEAD_BYTES_MAX = 1 << 20
 LINE_BYTES_MAX = 1 << 16
 
 
@@ -285,13 +285,15 @@ def format_address(address):
     return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
-def wait_answer(address, deadline_s=10.0, wanted=lambda response: True, target="/", headers=()):
-    """Probes `address` with one request per connection until a response satisfies `wanted`. The response."""
+def wait_answer(address, deadline_s=10.0, wanted=lambda response: True, target="/", check=lambda: None):
+    """Probes `address` with one request per connection until a response satisfies `wanted`, and returns it.
+    `check` is called before each attempt and may raise, for example because the server died."""
     deadline = time.monotonic() + deadline_s
     last = "no attempt was made"
     while time.monotonic() < deadline:
+        check()
         try:
-            response = fetch(address, target, headers=headers, timeout=2.0)
+            response = fetch(address, target, timeout=2.0)
             if wanted(response):
                 return response
             last = f"last answer {response.status}, X-Config {response.label}"
@@ -301,3 +303,7 @@ def wait_answer(address, deadline_s=10.0, wanted=lambda response: True, target="
     raise TimeoutError(
         f"{format_address(address)} did not answer as expected within {deadline_s:g} s: {last}"
     )
+
+
+def json_body(response):
+    return json.loads(response.body)
