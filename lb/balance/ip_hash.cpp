@@ -22,6 +22,7 @@ namespace lb {
 namespace {
 
 constexpr std::size_t kScoredMax = 1024;
+constexpr std::size_t kUncachedMax = 4;  // scoring so few is as fast as remembering
 
 struct Contender {
   std::uint64_t key = 0;  // from the identity: what scores are made of
@@ -52,33 +53,44 @@ std::vector<Contender> contenders_of(const Roster& roster) {
   return all;
 }
 
-/// Remembers winners by the whole client hash: direct-mapped, one 64-bit atomic an entry, no locks. An entry
-/// holds the hash without the bits that are its place, and the winner.
+/// Remembers winners by the whole client hash, two of them a place, the newer one first; one 64-bit atomic
+/// each, no locks. An entry is the hash, its lowest bits (which the place implies) replaced by the winner.
 class WinnerCache final {
  public:
-  static constexpr unsigned kPlaceBits = 16;
-  static_assert(kScoredMax < (1U << kPlaceBits));
-
-  WinnerCache() : entries_(std::make_unique<std::atomic<std::uint64_t>[]>(1U << kPlaceBits)) {}
+  explicit WinnerCache(bool on) : entries_(on ? 2 * kPlaces : 0) {}
 
   [[nodiscard]] std::uint32_t find(std::uint64_t client) const noexcept {
-    const std::uint64_t entry = entries_[client & kPlaceMask].load(std::memory_order_relaxed);
-    if (((entry ^ client) & ~kPlaceMask) != 0) return kNoBackend;
-    return static_cast<std::uint32_t>(entry & kPlaceMask) - 1;  // 0, never written, becomes kNoBackend
+    if (entries_.empty()) return kNoBackend;
+    const std::size_t place = 2 * (client % kPlaces);
+    for (const std::size_t i : {place, place + 1}) {
+      const std::uint64_t entry = entries_[i].load(std::memory_order_relaxed);
+      // An entry never written holds winner 0, which becomes kNoBackend.
+      if (((entry ^ client) & ~kWinnerMask) == 0) return static_cast<std::uint32_t>(entry & kWinnerMask) - 1;
+    }
+    return kNoBackend;
   }
   void remember(std::uint64_t client, std::uint32_t winner) noexcept {
-    entries_[client & kPlaceMask].store((client & ~kPlaceMask) | (winner + 1), std::memory_order_relaxed);
+    if (entries_.empty()) return;
+    const std::size_t place = 2 * (client % kPlaces);
+    // Two workers here at once may lose an entry, never mix two: each entry is whole in itself.
+    entries_[place + 1].store(entries_[place].load(std::memory_order_relaxed), std::memory_order_relaxed);
+    entries_[place].store((client & ~kWinnerMask) | (winner + 1), std::memory_order_relaxed);
   }
 
  private:
-  static constexpr std::uint64_t kPlaceMask = (1U << kPlaceBits) - 1;
-  std::unique_ptr<std::atomic<std::uint64_t>[]> entries_;
+  static constexpr std::size_t kPlaces = 1U << 16U;  // 1 MiB
+  static constexpr std::uint64_t kWinnerMask = (1U << 11U) - 1;
+  static_assert(kScoredMax < kWinnerMask && kWinnerMask < kPlaces);
+  std::vector<std::atomic<std::uint64_t>> entries_;
 };
 
 class ScoredIpHash final : public Balancer {
  public:
   ScoredIpHash(std::vector<BackendTraits> traits, std::span<BackendState> states)
-      : Balancer(states), roster_(std::move(traits), states), contenders_(contenders_of(roster_)) {
+      : Balancer(states),
+        roster_(std::move(traits), states),
+        contenders_(contenders_of(roster_)),
+        cache_(contenders_.size() > kUncachedMax) {
     for (const Contender& contender : contenders_)
       equal_weights_ &= contender.weight == contenders_[0].weight;
   }

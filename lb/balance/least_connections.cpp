@@ -34,7 +34,6 @@ class LeastConnections final : public Balancer {
       const std::uint32_t best = table_.empty() ? best_of_all(context) : best_of_samples(context, random);
       if (best != kNoBackend && roster_.claim(best, context)) return {PickResult::picked, best};
       if (best == kNoBackend && table_.empty()) break;
-      random = mix64(random);
     }
     return roster_.pick_among_all(context, random);
   }
@@ -72,8 +71,9 @@ class LeastConnections final : public Balancer {
     return best.backend();
   }
 
+  /// Advances `random` by as many numbers as it draws.
   [[nodiscard]] std::uint32_t best_of_samples(const PickContext& context,
-                                              std::uint64_t random) const noexcept {
+                                              std::uint64_t& random) const noexcept {
     Best best;
     for (int sample = 0; sample < kSamples; ++sample) {
       random = mix64(random);

@@ -1,5 +1,6 @@
 #include "lb/balance/slot_race.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "lb/base/random.hpp"
@@ -48,8 +49,8 @@ SlotRace::SlotRace(std::span<const Racer> racers) {
         if (claim.time >= lap_end) break;
         const std::uint64_t word = (std::bit_cast<std::uint64_t>(claim.time) & ~kRacerMask) | i;
         std::uint64_t& best = first[claim.slot];
-        if (best == kUnclaimed) --unclaimed;
-        if (word < best) best = word;
+        unclaimed -= best == kUnclaimed ? 1 : 0;
+        best = std::min(best, word);
       }
     }
   }
