@@ -645,6 +645,28 @@ TEST(ProxyDrain, PipelinedRequestsThatAreHereAreAllAnswered) {
   EXPECT_TRUE(proxy.drained());
 }
 
+TEST(ProxyDrain, APipelinedRequestThatTheKernelStillHoldsIsAnsweredToo) {
+  std::promise<void> go;
+  auto gate = go.get_future().share();
+  ScriptedBackend backend{[gate](Wire& wire) {
+    while (!wire.read_until("\r\n\r\n").empty()) {
+      gate.wait();
+      wire.send(kHello);
+    }
+  }};
+  ProxyUnderTest proxy{to_backend(backend.port())};
+  Wire client = proxy.connect();
+  client.send(kGet);
+  ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
+  client.send(kGet);  // not read while the first is in flight
+  proxy->start_drain();
+  go.set_value();
+  EXPECT_THAT(client.read_message(), EndsWith("hello"));
+  EXPECT_THAT(client.read_message(), EndsWith("hello"));
+  client.close();
+  EXPECT_TRUE(proxy.drained());
+}
+
 TEST(ProxyDrain, WhatOutlivesTheDrainTimeoutIsClosedAndCounted) {
   ScriptedBackend backend{[](Wire& wire) { wire.read_to_end(); }};
   Config config = to_backend(backend.port());
@@ -671,6 +693,31 @@ TEST(ProxyDrain, RequestsOnOldConnectionsGoToTheSuccessorsBackends) {
   EXPECT_THAT(client.read_message(), EndsWith("after"));
   client.close();
   EXPECT_TRUE(proxy.drained());
+}
+
+TEST(ProxyDrain, EachFurtherSuccessorTakesOverWhileARequestOfTheFirstSetStillRuns) {
+  std::promise<void> go;
+  auto gate = go.get_future().share();
+  ScriptedBackend slow{[gate](Wire& wire) {
+    if (wire.read_until("\r\n\r\n").empty()) return;
+    gate.wait();
+    wire.send(kHello);
+  }};
+  ProxyUnderTest proxy{to_backend(slow.port())};
+  Wire waiting = proxy.connect();
+  Wire client = proxy.connect();
+  waiting.send(kGet);
+  ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
+  for (int i = 0; i < 5; ++i) {
+    const std::string body = std::to_string(i);
+    ScriptedBackend next{always("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + body)};
+    proxy->set_successor(std::make_shared<const Config>(to_backend(next.port())));
+    client.send(kGet);
+    EXPECT_THAT(client.read_message(), EndsWith(body));
+    proxy->set_successor(std::make_shared<const Config>(to_backend(slow.port())));  // lets `next` go
+  }
+  go.set_value();
+  EXPECT_THAT(waiting.read_message(), EndsWith("hello"));
 }
 
 TEST(ProxyDrain, TheListenerStaysOpenForItsOtherHolders) {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <future>
+#include <unordered_set>
 
 namespace lb {
 namespace {
@@ -352,6 +353,11 @@ void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams)));
   upstreams_ = all_upstreams_.back().get();
   while (UpstreamConnection* idle = before->oldest()) close_upstream(*idle);
+  // A generation that drains for long sees many successors: sets that nothing refers to any more go.
+  std::unordered_set<const WorkerUpstreams*> used{upstreams_};
+  exchanges_.for_each([&](const Exchange& exchange, Handle) { used.insert(exchange.upstreams); });
+  upstream_connections_.for_each([&](const UpstreamConnection& u, Handle) { used.insert(u.upstreams); });
+  std::erase_if(all_upstreams_, [&](const auto& upstreams) { return !used.contains(upstreams.get()); });
 }
 
 void Worker::start_drain(Instant deadline) {

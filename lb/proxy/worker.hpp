@@ -127,6 +127,10 @@ class Worker final {
   void drop_input(ClientConnection& client);
   void become_idle(ClientConnection& client);
   void resume_later(ClientConnection& client);
+  /// Bytes of a further request are here or may be in the kernel already.
+  [[nodiscard]] static bool more_input_waits(const ClientConnection& client) noexcept {
+    return !client.inbox.empty() || (client.socket.readable && !client.socket.peer_closed);
+  }
   void reject(ClientConnection& client, std::uint16_t status, std::string_view detail);
   void respond_locally(ClientConnection& client, std::uint16_t status, std::string_view detail,
                        bool keep_alive, http::Method method, std::uint32_t retry_after_s);

@@ -312,7 +312,7 @@ void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view det
   if (exchange.response_head_sent) return abort_exchange(exchange, "upstream_closed");
   ClientConnection& client = *exchange.client;
   const bool in_step = exchange.request_body.complete();
-  const bool keep = in_step && exchange.client_keep_alive && (!draining_ || !client.inbox.empty());
+  const bool keep = in_step && exchange.client_keep_alive && (!draining_ || more_input_waits(client));
   const http::Method method = exchange.method;
   exchange.status = status;
   end_exchange(exchange, "rejected");

@@ -166,7 +166,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   const ClientConnection& client = *exchange.client;
   const bool tunnel = framing.framing.kind == FramingKind::tunnel;
   // While draining the promise ends, but not before requests that are here already have been answered.
-  const bool lives_on = !draining_ || !client.inbox.empty();
+  const bool lives_on = !draining_ || more_input_waits(client);
   exchange.response_keep_alive = exchange.client_keep_alive && out.kind != FramingKind::until_close &&
                                  exchange.request_body.complete() && lives_on && !tunnel;
   exchange.upstream_keep_alive = framing.framing.kind != FramingKind::until_close && !tunnel &&
