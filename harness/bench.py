@@ -150,9 +150,8 @@ def load(port, scenario, seconds):
     argv = ["wrk", "-t1", f"-c{scenario['connections']}", f"-d{seconds}s", "--timeout", "10s"]
     if scenario.get("close"):
         argv += ["-H", "Connection: close"]
-    out = subprocess.run(
-        [*argv, f"http://127.0.0.1:{port}{scenario['target']}"], capture_output=True, text=True, timeout=seconds + 30
-    ).stdout
+    argv.append(f"http://127.0.0.1:{port}{scenario['target']}")
+    out = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 30).stdout
     found = re.search(r"(\d+) requests in", out)
     if not found or int(found[1]) == 0:
         raise HarnessError(f"wrk said: {out}")
@@ -201,14 +200,13 @@ def print_table(title, rows):
     print(f"  {'':10}{'us/request':>12}{'user':>8}{'x relay':>9}{'spread':>8}{'requests/s':>13}")
     for name, row in rows.items():
         ratio = f"{row['to_relay']:.2f}" if row["to_relay"] else "-"
-        print(
-            f"  {name:10}{row['us']:12.2f}{row['user_us']:8.2f}{ratio:>9}{row['spread']:8.0%}{row['rate']:13.0f}",
-            flush=True,
-        )
+        figures = f"{row['us']:12.2f}{row['user_us']:8.2f}{ratio:>9}{row['spread']:8.0%}{row['rate']:13.0f}"
+        print(f"  {name:10}{figures}", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--rounds", type=int, default=10, help="rounds of each scenario (default 10)")
     parser.add_argument("--seconds", type=int, default=2, help="of load in each round (default 2)")
     parser.add_argument("--proxies", default="relay,lb,haproxy,nginx", help="comma-separated")
