@@ -357,7 +357,7 @@ void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
   std::unordered_set<const WorkerUpstreams*> used{upstreams_};
   exchanges_.for_each([&](const Exchange& exchange, Handle) { used.insert(exchange.upstreams); });
   upstream_connections_.for_each([&](const UpstreamConnection& u, Handle) { used.insert(u.upstreams); });
-  std::erase_if(all_upstreams_, [&](const auto& upstreams) { return !used.contains(upstreams.get()); });
+  std::erase_if(all_upstreams_, [&](const auto& owned) { return !used.contains(owned.get()); });
 }
 
 void Worker::start_drain(Instant deadline) {
