@@ -225,10 +225,11 @@ class Balancer(Target):
 
     def current(self):
         """The status of the serving generation."""
-        for generation in self.generations():
-            if generation["state"] in ("serving", "current"):
+        status = self.status()
+        for generation in status["generations"]:
+            if generation["generation"] == status["current"]:
                 return generation
-        raise HarnessError(f"no generation is serving: {self.status()}")
+        raise HarnessError(f"no generation is serving: {status}")
 
     def serving_pids(self):
         return [self.current()["pid"]]
@@ -339,13 +340,12 @@ class Balancer(Target):
         """Compares what `lb status` says, what new connections see and which ports answer with the plan."""
         wrong = []
         status = self.status()
-        serving = [g for g in status["generations"] if g["state"] in ("serving", "current")]
+        serving = [g for g in status["generations"] if g["generation"] == status["current"]]
         if len(serving) != 1:
             return [f"{len(serving)} generations are serving: {status['generations']}"]
-        told = answer.details.get("config_hash") or answer.details.get("hash")
-        shown = serving[0].get("hash") or serving[0].get("config_hash")
-        if not planned.bad and told and shown != told:
-            wrong.append(f"the answer names configuration {told}, status {shown}")
+        for key in () if planned.bad else ("generation", "config"):
+            if answer.details.get(key) != serving[0][key]:
+                wrong.append(f"{key}: the answer says {answer.details.get(key)}, status {serving[0][key]}")
         want = planned.state.label_text
         addresses = [
             (entry["endpoint"], wire.parse_address(entry["address"])) for entry in status["listeners"]

@@ -131,7 +131,7 @@ def test_status_for_people_and_for_programs(start_lb, backends):
     wire.fetch(lb.address)
     status = lb.status()
     assert status["pid"] == lb.pid and status["version"]
-    assert {"pid", "state", "generation", "config_hash"} <= set(status["generations"][0])
+    assert {"pid", "state", "generation", "config"} <= set(status["generations"][0])
     text = lb.cli("status", "--control", lb.control_path)
     assert text.code == 0 and str(lb.pid) in text.out and "b1" in text.out
 

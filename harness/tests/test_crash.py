@@ -74,7 +74,8 @@ def test_generation_killed_again_and_again(start_lb, backends):
 
 
 def serving_pid(lb):
-    serving = [g for g in lb.generations() if g["state"] == "serving"]
+    status = lb.status()
+    serving = [g for g in status["generations"] if g["generation"] == status["current"]]
     return serving[0]["pid"] if serving else None
 
 
