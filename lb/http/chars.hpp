@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <string_view>
 
-#if defined(__SSE2__)
+// LB_HTTP_PORTABLE leaves SSE2 out where it is there, to test what other machines run.
+#if defined(__SSE2__) && !defined(LB_HTTP_PORTABLE)
+#define LB_HTTP_SSE2 1
 #include <emmintrin.h>
 #endif
 
@@ -105,7 +107,7 @@ bool for_each_element(std::string_view list, F&& f) {
 
 namespace detail {
 
-#if defined(__SSE2__)
+#if defined(LB_HTTP_SSE2)
 /// A bit for each of the 16 bytes that may not stand in a field value.
 inline std::uint32_t not_value_bits(__m128i bytes) noexcept {
   const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
@@ -151,7 +153,7 @@ inline const char* scan_bytes(const char* p, const char* end) noexcept {
 /// The first byte in [p, end) that may not stand in a field value, or `end`. `begin` <= p is the first
 /// readable byte.
 inline const char* find_value_end(const char* begin, const char* p, const char* end) noexcept {
-#if defined(__SSE2__)
+#if defined(LB_HTTP_SSE2)
   return detail::scan<detail::not_value_bits, kValue>(begin, p, end);
 #else
   static_cast<void>(begin);
@@ -161,7 +163,7 @@ inline const char* find_value_end(const char* begin, const char* p, const char* 
 
 /// The same for a request target.
 inline const char* find_target_end(const char* begin, const char* p, const char* end) noexcept {
-#if defined(__SSE2__)
+#if defined(LB_HTTP_SSE2)
   return detail::scan<detail::not_target_bits, kTarget>(begin, p, end);
 #else
   static_cast<void>(begin);

@@ -34,7 +34,6 @@ const char* ChunkDecoder::size_byte(char c) noexcept {
     // At most 2^63 - 1, as for Content-Length, so that sums of sizes and offsets stay representable.
     constexpr std::uint64_t kBeforeMax =
         static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) >> 4U;
-    if (state_ == State::size_first) remaining_ = 0;
     if (remaining_ > kBeforeMax) return "chunk size is too large (RFC 9112 7.1)";
     remaining_ = remaining_ << 4U | hex_value(c);
     state_ = State::size;

@@ -60,8 +60,8 @@ class ChunkDecoder final {
   State state_ = State::size_first;
   Quote quote_ = Quote::outside;
   Trailer trailer_ = Trailer::line;
-  std::uint32_t counted_ = 0;  // bytes of this size line, later of the trailer section
-  std::uint64_t remaining_ = 0;
+  std::uint32_t counted_ = 0;    // bytes of this size line, later of the trailer section
+  std::uint64_t remaining_ = 0;  // of the chunk's payload; 0 when a size line begins
   const char* error_ = nullptr;
 };
 

@@ -59,6 +59,7 @@ TEST(RequestParser, RequestLine) {
       {"9112 3: text after the version", "GET / HTTP/1.1x\r\nHost: a\r\n\r\n", 400},
       {"9112 2.2: bare LF after the version", "GET / HTTP/1.1\nHost: a\r\n\r\n", 400},
       {"9112 2.2: bare CR after the version", "GET / HTTP/1.1\rHost: a\r\n\r\n", 400},
+      {"9112 2.2: bare CR and a byte after the version", "GET / HTTP/1.1\rXHost: a\r\n\r\n", 400},
       {"9112 2.2: CR CR LF after the version", "GET / HTTP/1.1\r\r\nHost: a\r\n\r\n", 400},
       {"9112 2.3: HTTP/0.9 line", "GET /\r\nHost: a\r\n\r\n", 400},
       {"9112 2.3: HTTP/0.9 line with a space", "GET / \r\n\r\n", 400},

@@ -155,32 +155,32 @@ void put_connection(Output& out, const ResponseHead& head, const ResponseContext
 }  // namespace
 
 std::size_t write_upstream_head(const RequestHead& head, const BodyFraming& framing,
-                                const ForwardContext& context, std::span<char> span) noexcept {
-  Output out(span);
-  out.put(head.method_text);
-  out.put(" ");
-  if (head.path.empty() || head.path.front() == '?') out.put("/");  // absolute-form without a path
-  out.put(head.path);
-  out.put(" HTTP/1.1\r\nHost: ");
-  out.put(head.authority.empty() ? context.backend_host : head.authority);
-  out.put("\r\n");
-  const Seen seen = copy_request_fields(out, head.table);
-  put_forwarded(out, head, seen.forwarded_for, context);
-  put_via(out, head.table, seen.via, head.minor_version, context.via_name);
+                                const ForwardContext& context, std::span<char> out) noexcept {
+  Output written(out);
+  written.put(head.method_text);
+  written.put(" ");
+  if (head.path.empty() || head.path.front() == '?') written.put("/");  // absolute-form without a path
+  written.put(head.path);
+  written.put(" HTTP/1.1\r\nHost: ");
+  written.put(head.authority.empty() ? context.backend_host : head.authority);
+  written.put("\r\n");
+  const Seen seen = copy_request_fields(written, head.table);
+  put_forwarded(written, head, seen.forwarded_for, context);
+  put_via(written, head.table, seen.via, head.minor_version, context.via_name);
   if (framing.kind == Kind::chunked) {
-    out.put("Transfer-Encoding: chunked\r\n");
+    written.put("Transfer-Encoding: chunked\r\n");
   } else if (framing.kind == Kind::length) {
-    put_content_length(out, framing.length);
+    put_content_length(written, framing.length);
   } else if (head.facts.has_content_length) {
-    put_content_length(out, 0);
+    put_content_length(written, 0);
   }
-  if (forwards_upgrade(head.facts) && framing.kind == Kind::none) {
-    out.put("Connection: upgrade\r\nUpgrade: ");
-    put_joined(out, head.table, FieldId::upgrade);
-    out.put("\r\n");
+  if (forwards_upgrade(head.facts)) {
+    written.put("Connection: upgrade\r\nUpgrade: ");
+    put_joined(written, head.table, FieldId::upgrade);
+    written.put("\r\n");
   }
-  out.put("\r\n");
-  return out.size();
+  written.put("\r\n");
+  return written.size();
 }
 
 BodyFraming client_framing(const BodyFraming& upstream, std::uint8_t client_minor_version) noexcept {
@@ -190,18 +190,18 @@ BodyFraming client_framing(const BodyFraming& upstream, std::uint8_t client_mino
 }
 
 std::size_t write_client_head(const ResponseHead& head, const BodyFraming& framing,
-                              const ResponseContext& context, std::span<char> span) noexcept {
-  Output out(span);
-  put_status_line(out, head);
+                              const ResponseContext& context, std::span<char> out) noexcept {
+  Output written(out);
+  put_status_line(written, head);
   const bool final_answer = head.status >= 200;
   const bool seen_via = copy_response_fields(
       out, head.table, final_answer ? context.extra_names : std::span<const std::string>{});
-  put_via(out, head.table, seen_via, head.minor_version, context.via_name);
-  put_response_framing(out, head, framing, context.request_method);
-  put_connection(out, head, context);
-  if (final_answer) out.put(context.extra_block);
-  out.put("\r\n");
-  return out.size();
+  put_via(written, head.table, seen_via, head.minor_version, context.via_name);
+  put_response_framing(written, head, framing, context.request_method);
+  put_connection(written, head, context);
+  if (final_answer) written.put(context.extra_block);
+  written.put("\r\n");
+  return written.size();
 }
 
 }  // namespace lb::http
