@@ -195,7 +195,7 @@ std::size_t write_client_head(const ResponseHead& head, const BodyFraming& frami
   put_status_line(written, head);
   const bool final_answer = head.status >= 200;
   const bool seen_via = copy_response_fields(
-      out, head.table, final_answer ? context.extra_names : std::span<const std::string>{});
+      written, head.table, final_answer ? context.extra_names : std::span<const std::string>{});
   put_via(written, head.table, seen_via, head.minor_version, context.via_name);
   put_response_framing(written, head, framing, context.request_method);
   put_connection(written, head, context);
