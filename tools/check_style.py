@@ -94,7 +94,7 @@ def check_header(path, text):
 def check_own_header_first(root, path, text):
     """x.cpp includes x.hpp first, which proves that the header compiles on its own. x_test.cpp does it for
     headers without a .cpp."""
-    stem = re.sub(r"_(test|bench)$", "", path.stem)
+    stem = re.sub(r"_test$", "", path.stem)
     own = path.with_name(stem + ".hpp")
     if not (root / own).is_file():
         return
