@@ -165,6 +165,11 @@ std::optional<ConfigError> check_bytes(std::string_view text) {
   Position at;
   for (std::size_t offset = 0; offset < text.size();) {
     const auto byte = static_cast<unsigned char>(text[offset]);
+    if (byte >= 0x20 && byte < 0x80) {  // nearly every byte of nearly every file
+      ++offset;
+      ++at.column;
+      continue;
+    }
     const std::size_t length = utf8_length(text.substr(offset));
     if (byte == 0) return ConfigError{at.line, at.column, "", "found a NUL byte, expected text"};
     if (length == 0) {
@@ -188,7 +193,12 @@ std::expected<Node, ConfigError> read_json(std::string_view text) {
   if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
     return std::unexpected(ConfigError{1, 1, "", "found text in UTF-16, expected text in UTF-8"});
   }
-  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark says nothing in UTF-8
+  // A byte order mark says nothing in UTF-8 and is skipped, once: the library would silently skip a second.
+  static constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  if (text.starts_with(kByteOrderMark)) {
+    return std::unexpected(ConfigError{1, 1, "", "found a second byte order mark, expected an object"});
+  }
   if (auto fault = check_bytes(text)) return std::unexpected(*std::move(fault));
   TreeBuilder builder{text};
   const bool accepted = nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
