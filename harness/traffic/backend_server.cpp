@@ -94,7 +94,7 @@ Result<std::size_t> BackendServer::set_script(std::string_view name, const Scrip
 std::string BackendServer::tables() const {
   nlohmann::json names = nlohmann::json::array();
   for (const auto& backend : backends_) names.push_back(backend->name);
-  return nlohmann::json{{"backends", std::move(names)}}.dump();
+  return nlohmann::json{{"backends", std::move(names)}, {"full", records_.full()}}.dump();
 }
 
 bool BackendServer::open_listener(std::size_t index) {
