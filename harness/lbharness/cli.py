@@ -178,5 +178,8 @@ def main(argv=None):
 
 def _kept(run):
     if run is not None and run.directory.is_dir():
+        if not any(run.directory.iterdir()):
+            run.directory.rmdir()
+            return EXIT_CANNOT_MEASURE
         print(f"the run's files are in {run.directory}", file=sys.stderr)
     return EXIT_CANNOT_MEASURE

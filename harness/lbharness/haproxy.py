@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 from . import wire
-from .errors import ChildDied, HarnessError
+from .errors import ChildDied, HarnessError, NotReady
 from .process import Child, catches_signal, now_ns, wait_until
 from .plan import COMMON_CHANGES
 from .target import ReloadAnswer, ReloadFailed, Target, find_program
@@ -84,9 +84,15 @@ class HaproxyServer(Target):
         wait_until(
             lambda: catches_signal(self.child.pid, signal.SIGUSR2), what="haproxy to listen to signals"
         )
+        since = self.child.position()
         began = now_ns()
         self.child.send_signal(signal.SIGUSR2)
-        return wait_for_label(self, planned, began)
+        return wait_for_label(
+            self,
+            planned,
+            began,
+            lambda: any("Proxy main stopped" in line for line in self.child.lines(since=since)),
+        )
 
 
 def _connections_max():
@@ -94,16 +100,18 @@ def _connections_max():
     return min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 200)
 
 
-def wait_for_label(target, planned, began, timeout=20.0):
-    """For one that does not answer: the reload is done when a new connection is served by it."""
+def wait_for_label(target, planned, began, old_has_stopped, timeout=20.0):
+    """For one that does not answer: the reload is done when a new connection is served by the new
+    configuration and the old processes have stopped accepting."""
     label = planned.state.label_text
     try:
         wire.wait_answer(
             target.address, timeout, lambda r: r.label == label, "/?size=1", target.check_alive
         )
-    except TimeoutError as error:
+        wait_until(old_has_stopped, timeout, "the old processes to stop accepting")
+    except (TimeoutError, NotReady) as error:
         target.check_alive()
         raise ReloadFailed(
             f"reload {planned.number} never took effect: {error}\n{target.log_text()}"
         ) from error
-    return ReloadAnswer(True, began, now_ns(), f"{label} seen on a new connection")
+    return ReloadAnswer(True, began, now_ns(), f"{label} seen, old processes accept no more")

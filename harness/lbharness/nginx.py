@@ -1,5 +1,6 @@
 """Debian's nginx as a target: master and workers, reload by HUP."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from . import wire
 from .errors import ChildDied, HarnessError
 from .haproxy import wait_for_label
 from .plan import COMMON_CHANGES
-from .process import Child, now_ns
+from .process import Child, children_of, command_line, now_ns
 from .target import Target, find_program
 
 _START_ATTEMPTS = 5
@@ -92,6 +93,18 @@ class NginxServer(Target):
 
     def reload(self, planned):
         self.config_path.write_text(self.config_text(planned.state))
+        old = self._accepting()
         began = now_ns()
         self.child.send_signal(signal.SIGHUP)
-        return wait_for_label(self, planned, began)
+        return wait_for_label(self, planned, began, lambda: not old & self._accepting())
+
+    def _accepting(self):
+        """Workers that have not been told to stop: nginx says so in their titles."""
+        workers = set()
+        for pid in children_of(self.child.pid):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if command_line(pid).startswith("nginx: worker process") and "shutting" not in command_line(
+                    pid
+                ):
+                    workers.add(pid)
+        return workers

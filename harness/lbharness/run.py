@@ -249,7 +249,7 @@ class ZeroDropRun:
         label = answer.details.get("label") if self.options.control else planned.state.label_text
         self.marks.append(
             {
-                "name": f"{planned.number}: {planned.text}",
+                "name": f"reload {planned.number} ({planned.text})",
                 "t_request_ns": answer.t_request_ns,
                 "t_answer_ns": answer.t_answer_ns,
                 "window_end_ns": answer.t_answer_ns + int(window_s * 1e9),

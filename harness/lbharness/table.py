@@ -1,6 +1,10 @@
 """The table at the end of a run, as text."""
 
+import textwrap
+
 from .terminal import Painter
+
+_EXAMPLES_MAX = 8
 
 _KIND_TEXT = {
     "new": "new connections",
@@ -77,15 +81,22 @@ def render(result, colour=False, width=110):
     if problems:
         out += ["", paint("Not as it should be:", "yellow", "bold")]
         out += [f"  {line}" for text in problems[:10] for line in text.splitlines()[:12]]
-    stories = result["ledger"].get("drops", [])
-    if stories:
-        out += ["", paint("The first drops:", "red", "bold")]
-        out += [f"  {i + 1:>3}. {drop['text']}" for i, drop in enumerate(stories[:8])]
-        if result["ledger"]["totals"]["drops"] > 8:
-            out.append(
-                f"       and {result['ledger']['totals']['drops'] - 8} more (--html, --json have them)"
-            )
+    out += _stories(result["ledger"], paint, width)
     return "\n".join(out) + "\n"
+
+
+def _stories(ledger, paint, width):
+    """One example of each way in which something was dropped."""
+    examples = {}
+    for drop in ledger.get("drops", []):
+        examples.setdefault((drop["kind"], drop["outcome"]), drop)
+    out = []
+    for (kind, outcome), drop in list(examples.items())[:_EXAMPLES_MAX]:
+        count = ledger["kinds"][kind]["outcomes"].get(outcome, 1)
+        title = f"{count:,} x {OUTCOME_TEXT.get(outcome, outcome)}, {kind_text(kind)}; one of them:"
+        out += ["", paint(title, "red", "bold")]
+        out += textwrap.wrap(drop["text"], width, initial_indent="  ", subsequent_indent="  ")
+    return out
 
 
 def _verdict_lines(result, paint):
@@ -140,14 +151,11 @@ def _outcomes_table(result, paint):
     seen = [o for o, n in ledger["outcomes"].items() if n and o not in NOT_DROPS]
     if not seen:
         return []
-    out = [
-        "",
-        paint(f"{'dropped':<26}" + "".join(f"{kind_text(k)[:18]:>20}" for k in ledger["kinds"]), "bold"),
-    ]
+    kinds = {kind: data for kind, data in ledger["kinds"].items() if data["drops"]}
+    heads = "".join(f"{kind_text(kind):>20}" for kind in kinds)
+    out = ["", paint(f"{'dropped':<26}{heads}", "bold")]
     for outcome in seen:
-        cells = "".join(
-            f"{data['outcomes'].get(outcome, 0) or '-':>20}" for data in ledger["kinds"].values()
-        )
+        cells = "".join(f"{data['outcomes'].get(outcome, 0) or '-':>20}" for data in kinds.values())
         out.append(f"{OUTCOME_TEXT.get(outcome, outcome):<26}{cells}")
     return out
 

@@ -163,7 +163,7 @@ function showDrops() {
 
 function facts(d) {
   const parts = [`configuration ${esc(d.label ?? "unknown")}`, `backend ${esc(d.backend ?? "none")}`, `request ${d.request_on_connection + 1} of its connection`];
-  if (d.mark) parts.push(`${d.mark.after_request_ms.toFixed(1)} ms after reload “${esc(d.mark.name)}” was asked for`);
+  if (d.mark) parts.push(`${d.mark.after_request_ms.toFixed(1)} ms after ${esc(d.mark.name)} was asked for`);
   if (d.errno_name) parts.push(esc(d.errno_name));
   parts.push(`nonce <code>${esc(d.nonce)}</code>`, `seed ${esc(R.seed)}`);
   return parts.join(" · ");
@@ -285,7 +285,12 @@ function drawMarks() {
     pen.strokeStyle = css("--mark"); pen.lineWidth = 1; pen.globalAlpha = dense ? .12 : .55;
     pen.setLineDash(m.ok ? [] : [3, 4]);
     pen.beginPath(); pen.moveTo(x, AXIS); pen.lineTo(x, height); pen.stroke();
-    pen.setLineDash([]); pen.globalAlpha = 1;
+    pen.setLineDash([]);
+    if (!dense) {
+      pen.globalAlpha = 1; pen.fillStyle = m.ok ? css("--mark") : css("--soft");
+      pen.beginPath(); pen.moveTo(x - 4, AXIS - 7); pen.lineTo(x + 4, AXIS - 7); pen.lineTo(x, AXIS); pen.fill();
+    }
+    pen.globalAlpha = 1;
   }
 }
 
@@ -432,7 +437,7 @@ function describe(h) {
   }
   if (h.mark) {
     const m = h.mark, r = R.reloads[(L.marks || []).indexOf(m)] || {};
-    return `<b>reload ${esc(m.name)}</b>${m.ok ? `applied after ${m.answer_ms.toFixed(1)} ms, now ${esc(m.label)}` : "rejected, as it must be"}<br>` +
+    return `<b>${esc(m.name)}</b>${m.ok ? `applied after ${m.answer_ms.toFixed(1)} ms, now ${esc(m.label)}` : "rejected, as it must be"}<br>` +
       `${fmt(m.attempts_inside)} requests in its window, ${fmt(m.drops_inside)} dropped${r.frozen ? "<br>the serving process was stopped meanwhile, so that the queue filled" : ""}`;
   }
   if (h.bucket !== undefined) {
@@ -500,5 +505,7 @@ function showAll() {
 }
 showAll();
 connectCanvas();
+const wanted = /^#drop-(\d+)$/.exec(location.hash);  // a link to the story of one drop
+if (wanted) focusDrop(Number(wanted[1]) - 1, false);
 addEventListener("resize", () => { layout(); draw(); });
 dark.addEventListener("change", () => { showLatency(); showReloads(); draw(); });
