@@ -150,6 +150,30 @@ TEST(Config, ListenersLimit) {
   EXPECT_EQ(outcome(file(kListenersMax + 1)), "f:1:52: /listen: found 257 elements, expected at most 256");
 }
 
+TEST(Config, ResponseHeadersLimit) {
+  const auto file = [](std::uint32_t count) {
+    std::string fields;
+    for (std::uint32_t i = 0; i < count; ++i)
+      fields += (i > 0 ? ", " : "") + ("\"X-" + std::to_string(i)) + "\": \"\"";
+    return file_with("\"response_headers\": {" + fields + "}");
+  };
+  EXPECT_EQ(outcome(file(kResponseHeadersMax - 1)), "valid");
+  EXPECT_EQ(outcome(file(kResponseHeadersMax)), "valid");
+  EXPECT_THAT(outcome(file(kResponseHeadersMax + 1)),
+              EndsWith("found 65 header fields, expected at most 64"));
+}
+
+TEST(Config, TextLimits) {
+  const auto file = [](std::size_t bytes) {
+    return file_with("\"pid_file\": \"" + std::string(bytes, 'x') + "\"");
+  };
+  EXPECT_EQ(outcome(file(4094)), "valid");
+  EXPECT_EQ(outcome(file(4095)), "valid");
+  EXPECT_THAT(outcome(file(4096)),
+              EndsWith("found a text of 4,096 bytes, expected a text of at most 4095 bytes, "
+                       "without control characters"));
+}
+
 TEST(Config, FaultyElementsDoNotCastDoubtOnOthers) {
   EXPECT_EQ(
       outcome(R"({"listen_port": 1, "backends": [{"host": "a", "port": 0}, {"host": "b", "port": 0}]})"),

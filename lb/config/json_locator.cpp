@@ -153,7 +153,7 @@ JsonLocator::Fault JsonLocator::explain(Next next, bool in_object, Position open
 JsonLocator::Fault JsonLocator::explain_separator(bool in_object, Position opened) {
   if (at_end()) return ends_inside(in_object, opened);
   if (peek() != ',') return unexpected_here(in_object ? "\",\" or \"}\"" : "\",\" or \"]\"");
-  const Fault comma = fault("found a comma before the closing bracket, expected none after the last value");
+  Fault comma = fault("found a comma before the closing bracket, expected none after the last value");
   advance(1);
   skip_space();
   if (peek() == (in_object ? '}' : ']')) return comma;

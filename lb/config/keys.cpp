@@ -14,15 +14,12 @@ namespace {
 
 template <class T>
 struct MemberTraits;
-template <class Owner_, class Value_>
-struct MemberTraits<Value_ Owner_::*> {
-  using Owner = Owner_;
-  using Value = Value_;
+template <class O, class V>
+struct MemberTraits<V O::*> {
+  using Owner = O;
 };
 template <auto Member>
 using OwnerOf = typename MemberTraits<decltype(Member)>::Owner;
-template <auto Member>
-using ValueOf = typename MemberTraits<decltype(Member)>::Value;
 
 /// The slot of a member, or of a member of a member: slot<&BackendConfig::endpoint, &Endpoint::port>.
 template <auto First, auto... Rest>
