@@ -35,6 +35,24 @@ class ExactBytes {
   std::size_t size_;
 };
 
+/// A generated head judged by its bytes alone, so that a parser that is wrong is no witness for itself:
+/// `line_count` lines and the empty one, each ended by CRLF, no control character else but HTAB.
+inline void require_clean_lines(std::string_view head, std::size_t line_count) {
+  std::size_t lines = 0;
+  for (std::size_t i = 0; i < head.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(head[i]);
+    if (byte == '\r') {
+      require(i + 1 < head.size() && head[i + 1] == '\n', "no bare CR is written");
+      ++lines;
+      ++i;
+    } else {
+      require((byte >= 0x20 && byte != 0x7f) || byte == '\t', "no control character is written");
+    }
+  }
+  require(lines == line_count + 1, "one line a field");
+  require(head.find("\r\n\r\n") == head.size() - 4, "one empty line, at the end");
+}
+
 /// Where to cut: drawn from a generator seeded by the input's hash, so that the corpus is plain messages and
 /// any change of a byte moves the cuts.
 class Cuts {

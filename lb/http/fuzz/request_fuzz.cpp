@@ -92,6 +92,7 @@ void check_written(const RequestHead& head, const BodyFraming& framing) {
   const ParseOutcome outcome = parse_request_head(bytes.view(), limits, scanner, *again);
   require(outcome.status == ParseStatus::complete, "what was written is accepted");
   require(again->head_bytes == size, "it is one head and nothing behind it");
+  require_clean_lines(bytes.view(), 1 + again->table.field_count);
   const FramingOutcome framed = request_framing(*again);
   require(!framed.error && framed.framing == framing, "the same framing");
   require(again->minor_version == 1, "always HTTP/1.1");

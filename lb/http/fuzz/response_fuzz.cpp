@@ -72,6 +72,7 @@ void check_written(const ResponseHead& head, const BodyFraming& upstream, const 
   const ParseOutcome outcome = parse_response_head(bytes.view(), limits, scanner, *again);
   require(outcome.status == ParseStatus::complete, "what was written is accepted");
   require(again->head_bytes == size, "it is one head and nothing behind it");
+  require_clean_lines(bytes.view(), 1 + again->table.field_count);
   require(again->status == head.status && again->reason == head.reason, "the same status line");
   const bool upgrade = upstream.kind == BodyFraming::Kind::tunnel;
   const FramingOutcome framed = response_framing(*again, context.request_method, upgrade);
