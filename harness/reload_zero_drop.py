@@ -23,7 +23,7 @@ def _find_interpreter():
         try:
             import argparse, concurrent.futures, ctypes, json, subprocess  # noqa: E401,F401
         except ImportError as error:
-            missing = f"the standard module {error.name}"
+            missing = "the standard module %s" % error.name
     if missing is None:
         return
     if (
@@ -33,7 +33,8 @@ def _find_interpreter():
     ):
         os.environ["LB_HARNESS_REEXEC"] = "1"
         os.execv(_SYSTEM_PYTHON, [_SYSTEM_PYTHON, *sys.argv])
-    sys.exit(f"{sys.executable} lacks {missing}; try: apt-get install python3")
+    sys.stderr.write("%s lacks %s; try: apt-get install python3\n" % (sys.executable, missing))
+    sys.exit(2)
 
 
 _find_interpreter()

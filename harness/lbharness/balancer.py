@@ -66,7 +66,7 @@ class Balancer(Target):
         env=None,
     ):
         super().__init__(backends or {}, directory)
-        self.binary = Path(binary).resolve() if binary else paths.lb_binary()
+        self.binary = paths.executable(binary) if binary else paths.lb_binary()
         self.base = dict(base or {})
         self.keep_shape = keep_shape
         self.seed, self.log_format = seed, log_format

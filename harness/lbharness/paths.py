@@ -29,6 +29,11 @@ def lb_binary():
         path = build_dir() / "lb" / "main" / "lb"
     else:
         path = ROOT / "lb" / "lb"
+    return executable(path)
+
+
+def executable(path):
+    path = Path(path)
     if not (path.is_file() and os.access(path, os.X_OK)):
         raise CannotMeasure(f"{path} is not there or not executable: {BUILD_HINT}")
     return path.resolve()

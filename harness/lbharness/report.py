@@ -5,7 +5,8 @@ import html
 import json
 from pathlib import Path
 
-from .table import NOT_DROPS, OUTCOME_TEXT, kind_text, reload_durations
+from .table import reload_durations
+from .words import NOT_DROPS, OUTCOME_TEXT, kind_text
 
 _PARTS = Path(__file__).parent / "report_parts"
 _STORIES_MAX = 200

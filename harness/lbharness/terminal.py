@@ -1,15 +1,18 @@
 """What a run shows while it goes on: a block redrawn in place on a terminal, plain lines elsewhere."""
 
+import collections
 import os
 import shutil
 import sys
 import time
 
 from .run import Observer
+from .words import OUTCOME_TEXT
 
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1", "": ""}
 _BAR = 28
 _RECENT = 4
+_DROP_LINES_MAX = 12
 
 
 def colour_wanted(stream):
@@ -51,7 +54,7 @@ class LiveView(Observer):
         self.recent = []
         self.current = None
         self.began = time.monotonic()
-        self.drops_shown = 0
+        self.drop_lines = 0
 
     def phase(self, text):
         self.phase_text = text
@@ -90,19 +93,18 @@ class LiveView(Observer):
         self.drawn = len(lines)
 
     def _new_drops(self, run):
-        """Drops stay on the screen, above the block."""
-        if run is None or run.traffic is None:
+        """Drops stay on the screen, above the block; alike ones together."""
+        if run is None or run.traffic is None or self.drop_lines >= _DROP_LINES_MAX:
             return []
-        drops = run.traffic.drops()
-        fresh, self.drops_shown = drops[self.drops_shown :], len(drops)
-        return [
-            [
-                ("drop ", "red", "bold"),
-                f"{d['stream']}: {d['outcome']}, configuration {d.get('label') or '?'}, "
-                f"request {d.get('request_on_connection')} of connection {d.get('connection')}",
-            ]
-            for d in fresh[:20]
+        counts = collections.Counter((d["stream"], d["outcome"]) for d in run.traffic.new_drops())
+        lines = [
+            [("dropped ", "red", "bold"), f"{count:>4} x {stream}: {OUTCOME_TEXT.get(outcome, outcome)}"]
+            for (stream, outcome), count in counts.items()
         ]
+        self.drop_lines += len(lines)
+        if lines and self.drop_lines >= _DROP_LINES_MAX:
+            lines.append([("further drops are only counted", "dim")])
+        return lines
 
     def _lines(self, run):
         if run is None or run.traffic is None:

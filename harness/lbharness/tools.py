@@ -111,6 +111,7 @@ class Traffic:
         if not spec_path:
             self.child.send_line(json.dumps(spec, separators=(",", ":")))
         self.summary = None
+        self._read_until = 0
 
     def __enter__(self):
         return self
@@ -150,8 +151,10 @@ class Traffic:
             what=what,
         )
 
-    def drops(self):
-        return [m for m in self.child.messages() if m.get("event") == "drop"]
+    def new_drops(self):
+        """The drop events that came since the last call."""
+        since, self._read_until = self._read_until, self.child.position("stdout")
+        return [m for m in self.child.messages(since) if m.get("event") == "drop"]
 
     def stop(self, grace_ms=STOP_GRACE_MS):
         """Lets what is in flight finish, has the ledger written; the summary."""

@@ -134,6 +134,7 @@ def test_odd_python_first_on_path(tmp_path):
     odd = tmp_path / "python3"
     odd.write_text(
         "#!/bin/sh\nexec /usr/bin/python3 -c 'import sys; sys.version_info = (3, 6, 0); "
+        "sys.executable = \"/opt/odd/python3\"; "
         "sys.argv = sys.argv[1:]; exec(compile(open(sys.argv[0]).read(), sys.argv[0], \"exec\"))' \"$@\"\n"
     )
     odd.chmod(0o755)
