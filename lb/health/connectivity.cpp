@@ -48,7 +48,7 @@ class ProbeRun final {
   /// A backend whose addresses are known and that waits for its turn, or for its next address.
   struct Candidate {
     std::size_t backend = 0;
-    std::vector<SocketAddress> addresses{};
+    std::vector<ProbeAddress> addresses{};
     std::size_t next = 0;
   };
   struct Attempt {
@@ -85,7 +85,7 @@ std::vector<std::string> ProbeRun::sort_out_names() {
   std::unordered_map<std::string_view, std::size_t> index_of;
   for (std::size_t i = 0; i < backends_.size(); ++i) {
     const Endpoint& endpoint = backends_[i].endpoint;
-    const SocketAddress literal = literal_address(endpoint);
+    const ProbeAddress literal = literal_address(endpoint);
     if (literal.length > 0) {
       waiting_.push_back({.backend = i, .addresses = {with_port(literal, endpoint.port)}});
       continue;
@@ -112,7 +112,7 @@ void ProbeRun::accept_names(std::vector<NameLookup::Found> found) {
       }
       answers_[backend] = kUntested;
       Candidate candidate{.backend = backend, .addresses = name.answer.addresses};
-      for (SocketAddress& address : candidate.addresses) {
+      for (ProbeAddress& address : candidate.addresses) {
         address = with_port(address, backends_[backend].endpoint.port);
       }
       waiting_.push_back(std::move(candidate));
@@ -134,7 +134,7 @@ bool ProbeRun::start_attempts(Instant now) {
 
 /// False when the system has no more sockets for now: the candidate waits until an attempt gives one back.
 bool ProbeRun::start(Candidate candidate, Instant now) {
-  const SocketAddress address = candidate.addresses[candidate.next];
+  const ProbeAddress address = candidate.addresses[candidate.next];
   Fd fd{::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
   if (!fd) {
     const int error = errno;

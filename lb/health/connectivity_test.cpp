@@ -104,7 +104,7 @@ TEST(Probe, UnixSockets) {
   const std::string path = folder + "/a.sock";
   EXPECT_EQ(probe_backend(unix_backend(path), Milliseconds{1'000}), "no such file or directory");
   const Fd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  const SocketAddress address = literal_address({.host = path, .port = 0, .unix_socket = true});
+  const ProbeAddress address = literal_address({.host = path, .port = 0, .unix_socket = true});
   ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length), 0);
   EXPECT_EQ(probe_backend(unix_backend(path), Milliseconds{1'000}), "connection refused");
   ASSERT_EQ(::listen(listener.get(), 16), 0);

@@ -29,7 +29,7 @@ LookupAnswer lookup_by_system(const std::string& name) {
   for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
     if (answer.addresses.size() == kAddressesPerNameMax) break;
     if (entry->ai_addrlen > sizeof(sockaddr_storage)) continue;
-    SocketAddress& address = answer.addresses.emplace_back();
+    ProbeAddress& address = answer.addresses.emplace_back();
     std::memcpy(&address.storage, entry->ai_addr, entry->ai_addrlen);
     address.length = entry->ai_addrlen;
   }
@@ -38,8 +38,8 @@ LookupAnswer lookup_by_system(const std::string& name) {
   return answer;
 }
 
-SocketAddress literal_address(const Endpoint& endpoint) {
-  SocketAddress address;
+ProbeAddress literal_address(const Endpoint& endpoint) {
+  ProbeAddress address;
   if (endpoint.unix_socket) {
     sockaddr_un local{};
     if (endpoint.host.size() >= sizeof local.sun_path) return address;
@@ -63,7 +63,7 @@ SocketAddress literal_address(const Endpoint& endpoint) {
   return address;
 }
 
-SocketAddress with_port(SocketAddress address, std::uint16_t port) {
+ProbeAddress with_port(ProbeAddress address, std::uint16_t port) {
   const std::uint16_t net_port = htons(port);
   auto* bytes = reinterpret_cast<unsigned char*>(&address.storage);
   if (address.storage.ss_family == AF_INET) {

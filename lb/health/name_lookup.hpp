@@ -19,14 +19,14 @@ namespace lb {
 inline constexpr std::size_t kLookupThreadsMax = 8;
 inline constexpr std::size_t kAddressesPerNameMax = 4;  // further ones are not tried
 
-struct SocketAddress {
+struct ProbeAddress {
   sockaddr_storage storage{};
   socklen_t length = 0;
 };
 
 struct LookupAnswer {
-  std::vector<SocketAddress> addresses{};  // ports are 0; at least one, or
-  std::string failure{};                   // why there is none
+  std::vector<ProbeAddress> addresses{};  // ports are 0; at least one, or
+  std::string failure{};                  // why there is none
 };
 
 /// Runs on a helper thread, may block. A test gives its own.
@@ -37,10 +37,10 @@ LookupAnswer lookup_by_system(const std::string& name);
 
 /// The address of an endpoint that needs no lookup: a literal IP address, or a Unix socket. Length 0 for a
 /// name.
-SocketAddress literal_address(const Endpoint& endpoint);
+ProbeAddress literal_address(const Endpoint& endpoint);
 
 /// The same address with a port.
-SocketAddress with_port(SocketAddress address, std::uint16_t port);
+ProbeAddress with_port(ProbeAddress address, std::uint16_t port);
 
 class NameLookup final {
  public:

@@ -50,7 +50,7 @@ constexpr char short_escape(unsigned char byte) noexcept {
 
 }  // namespace
 
-std::size_t utf8_length(std::string_view text) noexcept {
+std::size_t utf8_sequence_length(std::string_view text) noexcept {
   const auto byte = [&](std::size_t i) -> unsigned {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
   };
@@ -81,7 +81,7 @@ void append_json_escaped(std::string& out, std::string_view text) {
       out.append({'\\', letter});
     } else if (byte < 0x80) {
       out.append({'\\', 'u', '0', '0', kHex[byte >> 4U], kHex[byte & 15U]});
-    } else if (taken = utf8_length(text); taken > 0) {
+    } else if (taken = utf8_sequence_length(text); taken > 0) {
       out.append(text.substr(0, taken));
     } else {
       taken = 1;
@@ -99,7 +99,7 @@ void append_text_escaped(std::string& out, std::string_view text, TextContext co
     append_plain(out, text, purpose);
     if (text.empty()) return;
     const auto byte = static_cast<unsigned char>(text[0]);
-    std::size_t taken = byte < 0x80 ? 0 : utf8_length(text);
+    std::size_t taken = byte < 0x80 ? 0 : utf8_sequence_length(text);
     const bool c1_control = taken == 2 && byte == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
     if (taken > 0 && !c1_control) {
       out.append(text.substr(0, taken));

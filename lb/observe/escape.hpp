@@ -21,6 +21,6 @@ enum class TextContext : std::uint8_t {
 void append_text_escaped(std::string& out, std::string_view text, TextContext context);
 
 /// How many bytes of `text` are one well-formed UTF-8 character (Unicode 15, table 3-7); 0 when malformed.
-std::size_t utf8_length(std::string_view text) noexcept;
+std::size_t utf8_sequence_length(std::string_view text) noexcept;
 
 }  // namespace lb

@@ -70,7 +70,7 @@ std::optional<std::size_t> decoded_length(std::string_view bytes) {
 }
 
 TEST(Escape, Utf8LengthAgreesWithTheDefinitionForEveryBeginning) {
-  EXPECT_EQ(utf8_length(""), 0U);
+  EXPECT_EQ(utf8_sequence_length(""), 0U);
   const unsigned char edges[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff};
   for (unsigned first = 0; first < 256; ++first) {
     for (unsigned second = 0; second < 256; ++second) {
@@ -80,7 +80,7 @@ TEST(Escape, Utf8LengthAgreesWithTheDefinitionForEveryBeginning) {
                                 static_cast<char>(fourth)};
           for (std::size_t size = 1; size <= 4; ++size) {
             const std::string_view view{bytes, size};
-            ASSERT_EQ(utf8_length(view), decoded_length(view).value_or(0))
+            ASSERT_EQ(utf8_sequence_length(view), decoded_length(view).value_or(0))
                 << first << " " << second << " " << unsigned{third} << " " << unsigned{fourth} << " of "
                 << size;
           }
@@ -100,7 +100,7 @@ TEST(Escape, WhateverComesInNothingDangerousComesOut) {
                                    text(bytes, TextContext::quoted), text(bytes, TextContext::word)}) {
       std::string_view rest = out;
       while (!rest.empty()) {
-        const std::size_t length = utf8_length(rest);
+        const std::size_t length = utf8_sequence_length(rest);
         ASSERT_GT(length, 0U) << "output is UTF-8";
         ASSERT_GE(static_cast<unsigned char>(rest[0]), 0x20U);
         rest.remove_prefix(length);

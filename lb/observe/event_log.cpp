@@ -87,7 +87,7 @@ struct Clipped {
       const std::size_t start = text.size() - back;
       const auto byte = static_cast<unsigned char>(text[start]);
       if ((byte & 0xc0U) == 0x80U) continue;
-      const std::size_t length = utf8_length(whole.substr(start));
+      const std::size_t length = utf8_sequence_length(whole.substr(start));
       if (length > back) text = text.substr(0, start);
       break;
     }
