@@ -1,0 +1,131 @@
+#include "lb/admin/status_text.hpp"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace lb {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string text_of(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  if (it == json.end() || it->is_null()) return "-";
+  return it->is_string() ? it->get<std::string>() : it->dump();
+}
+
+double number_of(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  return it != json.end() && it->is_number() ? it->get<double>() : 0;
+}
+
+bool flag_of(const Json& json, const char* key, bool otherwise) {
+  const auto it = json.find(key);
+  return it != json.end() && it->is_boolean() ? it->get<bool>() : otherwise;
+}
+
+const Json& list_of(const Json& json, const char* key) {
+  static const Json kEmpty = Json::array();
+  const auto it = json.find(key);
+  return it != json.end() && it->is_array() ? *it : kEmpty;
+}
+
+Json object_of(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  return it != json.end() && it->is_object() ? *it : Json::object();
+}
+
+void append_generations(std::string& out, const Json& json) {
+  out += fmt::format("\n{:>10}  {:>8}  {:<13}{:<18}{:>8}{:>13}{:>11}\n", "generation", "pid", "state",
+                     "config", "age", "connections", "in flight");
+  for (const Json& generation : list_of(json, "generations")) {
+    out +=
+        fmt::format("{:>10}  {:>8}  {:<13}{:<18}{:>6} s{:>13}{:>11}{}\n", text_of(generation, "generation"),
+                    text_of(generation, "pid"), text_of(generation, "state"), text_of(generation, "config"),
+                    text_of(generation, "age_s"), text_of(generation, "connections"),
+                    text_of(generation, "requests_in_flight"),
+                    flag_of(generation, "fresh", true) ? "" : "  (did not answer in time)");
+  }
+}
+
+void append_listeners(std::string& out, const Json& json) {
+  out += "\nlisteners\n";
+  for (const Json& listener : list_of(json, "listeners")) {
+    const std::string endpoint = text_of(listener, "endpoint");
+    const std::string address = text_of(listener, "address");
+    out += fmt::format("  {}{}  {} {}\n", endpoint.empty() ? "(unused)" : endpoint,
+                       address == endpoint ? "" : " = " + address, text_of(listener, "shards"),
+                       number_of(listener, "shards") == 1 ? "socket" : "sockets");
+  }
+}
+
+void append_backends(std::string& out, const Json& json) {
+  const Json& backends = list_of(json, "backends");
+  if (backends.empty()) return;
+  out += "\nbackends\n";
+  for (const Json& backend : backends) {
+    const char* state = !flag_of(backend, "resolved", true) ? "  unresolved"
+                        : flag_of(backend, "aside", false)  ? "  put aside"
+                                                            : "";
+    out += fmt::format("  {:<24} {:<24} {:>6} in flight{}\n", text_of(backend, "name"),
+                       text_of(backend, "endpoint"), text_of(backend, "in_flight"), state);
+  }
+  const auto total = static_cast<std::size_t>(number_of(json, "backends_total"));
+  if (total > backends.size()) out += fmt::format("  ... and {} more\n", total - backends.size());
+}
+
+void append_counters(std::string& out, const Json& json) {
+  const Json counters = object_of(json, "counters");
+  if (counters.empty()) return;
+  out += "\ncounters\n";
+  for (const auto& [name, value] : counters.items())
+    out += fmt::format("  {:<28}{:>16}\n", name, value.dump());
+}
+
+void append_reloads(std::string& out, const Json& json) {
+  const Json reloads = object_of(json, "reloads");
+  out += fmt::format("\nreloads   {} applied, {} rejected, {} requested; {} restarts\n",
+                     text_of(reloads, "applied"), text_of(reloads, "rejected"), text_of(reloads, "requested"),
+                     text_of(json, "restarts"));
+  const std::string error = text_of(reloads, "last_error");
+  if (error != "-" && !error.empty()) out += "last error: " + error + "\n";
+}
+
+}  // namespace
+
+std::string status_text(std::string_view line) {
+  const Json json = Json::parse(line, nullptr, false);
+  if (json.is_discarded() || !json.is_object()) return "the answer is not understood\n";
+  if (!flag_of(json, "ok", false)) return "error: " + text_of(json, "error") + "\n";
+  std::string out = fmt::format("lb {}, pid {}, up {} s, serving generation {}\n", text_of(json, "version"),
+                                text_of(json, "pid"), text_of(json, "uptime_s"), text_of(json, "current"));
+  out += fmt::format("file {}\n", text_of(json, "config_file"));
+  append_generations(out, json);
+  append_listeners(out, json);
+  append_backends(out, json);
+  append_counters(out, json);
+  append_reloads(out, json);
+  return out;
+}
+
+ReloadText reload_text(std::string_view line) {
+  ReloadText text;
+  const Json json = Json::parse(line, nullptr, false);
+  if (json.is_discarded() || !json.is_object() || !json.contains("ok")) {
+    text.reason = "the answer is not understood: " + std::string{line.substr(0, 200)};
+    return text;
+  }
+  text.understood = true;
+  text.applied = flag_of(json, "ok", false);
+  for (const Json& warning : list_of(json, "warnings")) {
+    if (warning.is_string()) text.warnings += "warning: " + warning.get<std::string>() + "\n";
+  }
+  text.reason = json.contains("error") ? text_of(json, "error") : text_of(json, "reason");
+  text.summary =
+      fmt::format("generation {} -> {}, config {}, {:.1f} ms", text_of(json, "from"),
+                  text_of(json, "generation"), text_of(json, "config"), number_of(json, "duration_ms"));
+  return text;
+}
+
+}  // namespace lb

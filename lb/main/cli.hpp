@@ -1,0 +1,66 @@
+// The command line: what was asked for, and the composition root that carries it out.
+//
+//   exit codes of `lb -c FILE`: 0 stopped; 1 invalid configuration; 2 cannot read it, or wrong usage; 3
+//   already running (pid file or control socket held); 4 cannot listen; 5 anything else
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+namespace lb {
+
+inline constexpr int kExitUsage = 2;
+
+struct ServeArgs {
+  std::string config{};
+  std::string pid_file{};
+  std::string control{};
+  std::string log{};
+  bool log_json = false;
+  std::optional<std::string> access_log{};
+  std::optional<std::uint64_t> seed{};
+};
+struct CheckArgs {
+  std::string file{};
+  bool print = false;
+  bool quiet = false;
+};
+struct DiffArgs {
+  std::string before{};
+  std::string after{};
+};
+struct SchemaArgs {
+  bool markdown = false;
+};
+/// `lb reload` and `lb status`: which balancer, and how to show its answer.
+struct AskArgs {
+  bool reload = false;
+  std::string pid_file{};
+  std::string control{};
+  std::string config{};
+  double timeout_s = 0;
+  bool json = false;
+};
+/// Nothing more to do: help, version, or a mistake that has been told.
+struct ExitArgs {
+  int code = 0;
+};
+
+using ProgramArgs = std::variant<ServeArgs, CheckArgs, DiffArgs, SchemaArgs, AskArgs, ExitArgs>;
+
+/// Prints help and version to standard output, mistakes to standard error.
+ProgramArgs parse_args(int argc, const char* const* argv);
+
+int serve(const ServeArgs& args, const char* argv0);
+int check(const CheckArgs& args);
+int diff(const DiffArgs& args);
+int schema(const SchemaArgs& args);
+int ask(const AskArgs& args);
+
+/// The whole program.
+int run_program(int argc, char** argv);
+
+}  // namespace lb

@@ -1,0 +1,36 @@
+#include "lb/main/proxy_data_plane.hpp"
+
+namespace lb {
+namespace {
+
+class ProxyDataPlane final : public DataPlane {
+ public:
+  explicit ProxyDataPlane(std::unique_ptr<Proxy> proxy) : proxy_(std::move(proxy)) {}
+
+  void start() override { proxy_->start(); }
+  void start_drain(std::shared_ptr<const Config> successor) override {
+    if (successor) {
+      reload_start_drain(*proxy_, std::move(successor));
+    } else {
+      proxy_->start_drain();
+    }
+  }
+  int drained_fd() const override { return proxy_->drained_fd(); }
+  DrainReport drain_report() const override { return proxy_->drain_report(); }
+  Result<void> reopen_logs() override { return proxy_->reopen_logs(); }
+  CounterTotals counters() const override { return proxy_->counters(); }
+  std::vector<Proxy::BackendStatus> backends() const override { return proxy_->backends(); }
+
+ private:
+  std::unique_ptr<Proxy> proxy_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<DataPlane>> make_proxy_data_plane(ProxyOptions options) {
+  auto proxy = Proxy::create(std::move(options));
+  if (!proxy) return std::unexpected(proxy.error());
+  return std::make_unique<ProxyDataPlane>(std::move(*proxy));
+}
+
+}  // namespace lb

@@ -1,0 +1,29 @@
+// DataPlane: what a generation's main loop needs of the proxy, so that processes can be tested without one.
+// The real one is lb/main/proxy_data_plane.hpp. One thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "lb/proxy/proxy.hpp"
+
+namespace lb {
+
+class DataPlane {
+ public:
+  virtual ~DataPlane() = default;
+  virtual void start() = 0;
+  /// Every further request goes to the backends of `successor` (null: none takes over); accepting ends.
+  /// Returns once that is so. Called again with each further successor while the drain lasts.
+  virtual void start_drain(std::shared_ptr<const Config> successor) = 0;
+  [[nodiscard]] virtual int drained_fd() const = 0;
+  [[nodiscard]] virtual DrainReport drain_report() const = 0;
+  virtual Result<void> reopen_logs() = 0;
+  [[nodiscard]] virtual CounterTotals counters() const = 0;
+  [[nodiscard]] virtual std::vector<Proxy::BackendStatus> backends() const = 0;
+};
+
+using MakeDataPlane = std::function<Result<std::unique_ptr<DataPlane>>(ProxyOptions)>;
+
+}  // namespace lb

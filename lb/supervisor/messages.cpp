@@ -1,0 +1,108 @@
+#include "lb/supervisor/messages.hpp"
+
+#include "lb/supervisor/codec.hpp"
+
+namespace lb {
+
+// Not in an unnamed namespace: the codec finds these by the namespace of the messages.
+template <class A>
+void fields(A& a, StartMessage& m) {
+  a(m.seed, m.from_text, m.config_path, m.log_path, m.log_json, m.log_colour, m.override_access_log,
+    m.access_log);
+}
+template <class A>
+void fields(A& a, LoadedMessage& m) {
+  a(m.hash, m.pid_file, m.admin_socket);
+}
+template <class A>
+void fields(A& a, ProceedMessage& m) {
+  a(m.number, m.control_path, m.labels);
+}
+template <class A>
+void fields(A& a, FailedMessage& m) {
+  a(m.failure, m.reason);
+}
+template <class A>
+void fields(A& a, PhaseDuration& m) {
+  a(m.name, m.us);
+}
+template <class A>
+void fields(A& a, ReadyMessage& m) {
+  a(m.hash, m.endpoints, m.addresses, m.opened, m.backends, m.workers, m.drain_timeout_ms, m.warnings,
+    m.phases);
+}
+template <class A>
+void fields(A& a, SuccessorMessage& m) {
+  a(m.number, m.hash);
+}
+template <class A>
+void fields(A& a, DrainMessage& m) {
+  a(m.for_exit);
+}
+template <class A>
+void fields(A& a, DrainingMessage& m) {
+  a(m.for_successor, m.successor, m.warning);
+}
+template <class A>
+void fields(A& a, NamedCounter& m) {
+  a(m.name, m.value);
+}
+template <class A>
+void fields(A& a, DrainedMessage& m) {
+  a(m.completed, m.closed_idle, m.force_closed, m.duration_ms, m.counters);
+}
+template <class A>
+void fields(A& a, StatusRequestMessage& m) {
+  a(m.token);
+}
+template <class A>
+void fields(A& a, BackendEntry& m) {
+  a(m.name, m.endpoint, m.in_flight, m.aside, m.resolved);
+}
+template <class A>
+void fields(A& a, StatusMessage& m) {
+  a(m.token, m.counters, m.backends_total, m.backends);
+}
+template <class A>
+void fields(A& a, HelloMessage& m) {
+  a(m.number, m.pid, m.ready);
+}
+
+template <class M>
+std::string encode(const M& message) {
+  Encoder encoder;
+  encoder(message);
+  return encoder.take();
+}
+
+template <class M>
+Result<M> decode(const ChannelMessage& message) {
+  M value;
+  Decoder decoder{message.body};
+  if (message.type == static_cast<std::uint16_t>(M::kType)) decoder(value);
+  if (message.type != static_cast<std::uint16_t>(M::kType) || !decoder.complete()) {
+    return std::unexpected(
+        Error{.fault = Fault::self,
+              .message = "a malformed message of type " + std::to_string(message.type) + " on the channel"});
+  }
+  return value;
+}
+
+#define LB_MESSAGE(M)                    \
+  template std::string encode(const M&); \
+  template Result<M> decode(const ChannelMessage&)
+LB_MESSAGE(StartMessage);
+LB_MESSAGE(LoadedMessage);
+LB_MESSAGE(ProceedMessage);
+LB_MESSAGE(FailedMessage);
+LB_MESSAGE(ReadyMessage);
+LB_MESSAGE(SuccessorMessage);
+LB_MESSAGE(DrainMessage);
+LB_MESSAGE(DrainingMessage);
+LB_MESSAGE(DrainedMessage);
+LB_MESSAGE(StatusRequestMessage);
+LB_MESSAGE(StatusMessage);
+LB_MESSAGE(HelloMessage);
+#undef LB_MESSAGE
+
+}  // namespace lb

@@ -1,0 +1,174 @@
+#include <csignal>
+
+#include "lb/base/hash.hpp"
+#include "lb/supervisor/supervisor_impl.hpp"
+
+namespace lb {
+namespace {
+
+template <class... Fs>
+struct Overloaded : Fs... {
+  using Fs::operator()...;
+};
+
+}  // namespace
+
+void Supervisor::carry_out(const ReloadCommand& command) {
+  std::visit(Overloaded{
+                 [&](const Spawn& c) { spawn(c); },
+                 [&](const Proceed& c) { proceed(c.id); },
+                 [&](const Promote& c) { promote(c.id); },
+                 [&](const HandOver& c) { hand_over(c); },
+                 [&](const DrainForExit& c) { drain_for_exit(c.id); },
+                 [&](const NudgeDrain& c) { signal(c.id, SIGUSR2); },
+                 [&](const Quit& c) { signal(c.id, SIGINT); },
+                 [&](const Kill& c) { signal(c.id, SIGKILL); },
+                 [&](const ReleaseListeners&) {
+                   const auto current = machine_.current();
+                   const GenerationHandle* handle = current ? find(*current) : nullptr;
+                   if (handle != nullptr && handle->ready) listeners_.keep_only(handle->ready->endpoints);
+                 },
+                 [&](const CloseListeners&) { listeners_.shut_down(); },
+                 [&](const Answer& c) { answer(c); },
+                 [&](const Note& c) { note(c); },
+                 [&](const NotifyService& c) { notify(c.state); },
+                 [&](const ExitProgram& c) {
+                   result_.code = c.code;
+                   done_ = true;
+                 },
+             },
+             command);
+}
+
+void Supervisor::spawn(const Spawn& command) {
+  auto pair = Channel::make_pair();
+  if (!pair) return feed(SpawnFailed{command.id, pair.error().message});
+  auto child = options_.spawn(options_.generation_program, pair->second.fd());
+  if (!child) return feed(SpawnFailed{command.id, child.error().message});
+  pair->second.close();
+  GenerationHandle& handle = generations_[command.id];
+  handle.pid = child->pid;
+  handle.channel = std::move(pair->first);
+  handle.startup_stderr = StartupStderr{std::move(child->startup_stderr)};
+  handle.started = now_;
+  const StartMessage start{.seed = options_.seed,
+                           .from_text = command.source == ConfigSource::last_good,
+                           .config_path = options_.config_path,
+                           .log_path = options_.log_path,
+                           .log_json = options_.log_format == LogFormat::json,
+                           .log_colour = options_.log_colour,
+                           .override_access_log = options_.access_log.has_value(),
+                           .access_log = options_.access_log.value_or("")};
+  std::vector<int> fds;
+  if (start.from_text) fds.push_back(last_good_->get());
+  if (auto sent = send_message(handle.channel, start, fds); !sent)
+    send_failed(command.id, sent.error().message);
+}
+
+/// A peer that is gone is told by its process ending; anything else (no descriptors left) ends the attempt.
+void Supervisor::send_failed(GenerationId id, const std::string& reason) {
+  GenerationHandle* handle = find(id);
+  if (handle == nullptr || handle->ready) return;
+  feed(Failed{id, StartFailure::other, reason});
+}
+
+void Supervisor::proceed(GenerationId id) {
+  GenerationHandle* handle = find(id);
+  if (handle == nullptr) return;
+  const ProceedMessage message{
+      .number = number(id), .control_path = control_path_, .labels = listeners_.labels()};
+  if (auto sent = send_message(handle->channel, message, listeners_.fds()); !sent) {
+    send_failed(id, sent.error().message);
+  }
+}
+
+void Supervisor::promote(GenerationId id) {
+  GenerationHandle* handle = find(id);
+  if (handle == nullptr) return;
+  listeners_.claim(handle->ready->endpoints);
+  for (std::size_t i = 0; i < handle->opened.size(); ++i) {
+    listeners_.add(handle->ready->opened[i], std::move(handle->opened[i]));
+  }
+  handle->opened.clear();
+  last_good_ = handle->config_file;
+  served_ = true;
+}
+
+void Supervisor::hand_over(const HandOver& command) {
+  GenerationHandle* old = find(command.old);
+  GenerationHandle* next = find(command.successor);
+  if (old == nullptr || next == nullptr) return;
+  const int file = next->config_file->get();
+  const SuccessorMessage message{.number = number(command.successor), .hash = next->ready->hash};
+  auto sent = send_message(old->channel, message, std::span{&file, 1});
+  if (sent) return;
+  log_.warn("handover.failed", sent.error().message, {{"generation", number(command.old)}});
+  old->signal(SIGUSR2);  // it drains, though with its own backends
+}
+
+void Supervisor::drain_for_exit(GenerationId id) {
+  GenerationHandle* handle = find(id);
+  if (handle == nullptr) return;
+  if (!send_message(handle->channel, DrainMessage{})) handle->signal(SIGUSR2);
+}
+
+void Supervisor::signal(GenerationId id, int number) {
+  if (const GenerationHandle* handle = find(id)) handle->signal(number);
+}
+
+void Supervisor::note(const Note& command) {
+  const std::int64_t generation = number(command.id);
+  switch (command.kind) {
+    case NoteKind::reload_begun:
+      log_.info("reload.begin", "starting the next generation", {{"generation", generation}});
+      return;
+    case NoteKind::died:
+      last_error_ = "generation " + std::to_string(generation) + " died: " + command.text;
+      log_.error("generation.died", "the serving generation died: " + command.text,
+                 {{"generation", generation}});
+      return;
+    case NoteKind::restart_scheduled:
+      log_.warn("generation.restart", "restarting the last good configuration in " + command.text);
+      return;
+    case NoteKind::restart_failed:
+      last_error_ = "restart failed: " + command.text;
+      log_.error("generation.restart_failed", command.text, {{"generation", generation}});
+      return;
+    case NoteKind::restarted:
+      ++restarts_;
+      log_.info("generation.restarted", "the last good configuration serves again",
+                {{"generation", generation}});
+      return log_ready(command.id);
+    case NoteKind::handover_overdue:
+      log_.error("handover.overdue",
+                 "did not acknowledge the drain within " + command.text + "; sending SIGUSR2",
+                 {{"generation", generation}});
+      return;
+    case NoteKind::killed_overdue:
+      log_.error("generation.killed", "still there after its time (" + command.text + "); killed",
+                 {{"generation", generation}});
+      return;
+  }
+}
+
+void Supervisor::notify(ServiceState state) {
+  switch (state) {
+    case ServiceState::ready: {
+      if (pid_file_) {
+        if (auto published = pid_file_->publish(); !published) {
+          log_.error("pidfile.failed", published.error().message, {{"path", pid_file_path_}});
+        }
+      }
+      const auto current = machine_.current();
+      notifier_.ready(current ? "serving generation " + std::to_string(number(*current)) : "restarting");
+      return;
+    }
+    case ServiceState::reloading:
+      return notifier_.reloading(now_);
+    case ServiceState::stopping:
+      log_.info("supervisor.stopping", "draining, then exiting");
+      return notifier_.stopping();
+  }
+}
+
+}  // namespace lb

@@ -1,0 +1,131 @@
+// The supervisor's insides, private to lb/supervisor: supervisor.cpp has the loop and what comes in,
+// supervisor_commands.cpp what the machine decided, supervisor_status.cpp answers and reports.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "lb/supervisor/generation_handle.hpp"
+#include "lb/supervisor/listener_store.hpp"
+#include "lb/supervisor/notify.hpp"
+#include "lb/supervisor/pid_file.hpp"
+#include "lb/supervisor/signals.hpp"
+#include "lb/supervisor/supervisor.hpp"
+
+namespace lb {
+
+/// One reload as it is remembered for `lb status`.
+struct ReloadRecord {
+  std::int64_t from = 0;  // 0: none
+  std::int64_t to = 0;
+  bool applied = false;
+  std::string config{};  // hash
+  std::string reason{};
+  std::uint64_t duration_us = 0;
+  std::vector<PhaseDuration> phases{};
+  std::vector<std::string> warnings{};
+  std::int64_t unix_time_s = 0;
+};
+
+/// One finished generation as it is remembered for `lb status`.
+struct DrainRecord {
+  std::int64_t generation = 0;
+  std::string ended{};
+  std::optional<DrainedMessage> report{};
+};
+
+class Supervisor final {
+ public:
+  Supervisor(SupervisorOptions options, EventLog& log, SignalFd signals);
+  SupervisorResult run();
+
+ private:
+  static constexpr std::size_t kHistoryMax = 32;
+  static constexpr auto kStatusTimeout = std::chrono::milliseconds{500};
+  static constexpr auto kAdoptTimeout = std::chrono::seconds{2};
+
+  struct StatusQuery {
+    std::uint64_t caller = 0;
+    std::set<GenerationId> awaited;
+    Instant deadline{};
+  };
+
+  // ---- supervisor.cpp: what comes in ----
+  void turn();
+  void feed(ReloadEvent event);
+  void on_signal(const ReceivedSignal& signal);
+  void on_control();
+  void on_channel(GenerationId id);
+  void on_message(GenerationId id, ChannelMessage message);
+  void on_loaded(GenerationId id, const LoadedMessage& message);
+  void on_ready(GenerationId id, const ReadyMessage& message, std::vector<Fd> fds);
+  void on_draining(GenerationId id, const DrainingMessage& message);
+  void on_channel_end(GenerationId id, const std::string& reason);
+  void reap();
+  void ended(GenerationId id, const std::string& how);
+  Result<void> settle_in(const LoadedMessage& message);
+  void adopt_orphans();
+
+  // ---- supervisor_commands.cpp: what the machine decided ----
+  void carry_out(const ReloadCommand& command);
+  void spawn(const Spawn& command);
+  void proceed(GenerationId id);
+  void promote(GenerationId id);
+  void hand_over(const HandOver& command);
+  void drain_for_exit(GenerationId id);
+  void note(const Note& command);
+  void notify(ServiceState state);
+  void signal(GenerationId id, int number);
+  void send_failed(GenerationId id, const std::string& reason);
+
+  // ---- supervisor_status.cpp: answers ----
+  void answer(const Answer& command);
+  void log_answer(const Answer& command, const ReloadRecord& record);
+  void log_ready(GenerationId id);
+  void begin_status(std::uint64_t caller);
+  void settle_status(bool force);
+  [[nodiscard]] std::string status_json() const;
+  void remember_end(GenerationId id, const GenerationHandle& handle);
+
+  [[nodiscard]] std::int64_t number(GenerationId id) const noexcept { return number_base_ + id; }
+  [[nodiscard]] GenerationHandle* find(GenerationId id);
+
+  SupervisorOptions options_;
+  EventLog& log_;
+  SignalFd signals_;
+  ServiceNotifier notifier_;
+  ReloadMachine machine_;
+  ListenerStore listeners_;
+  std::map<GenerationId, GenerationHandle> generations_;
+  std::int64_t number_base_ = 0;  // generations adopted from a former supervisor keep their numbers
+  std::deque<ReloadEvent> events_;
+  bool feeding_ = false;
+  Instant now_{};
+  Instant started_{};
+
+  bool settled_in_ = false;
+  std::string pid_file_path_;
+  std::string control_path_;
+  std::optional<PidFile> pid_file_;
+  std::unique_ptr<ControlPort> control_;
+  std::shared_ptr<const Fd> last_good_;
+  bool served_ = false;  // some generation was promoted
+  int terms_ = 0;
+  bool done_ = false;
+  SupervisorResult result_;
+
+  std::vector<StatusQuery> status_queries_;
+  std::uint64_t status_token_ = 0;
+  std::deque<ReloadRecord> reloads_;
+  std::deque<DrainRecord> drains_;
+  std::map<std::string, std::uint64_t> finished_counters_;
+  std::uint64_t requested_ = 0;
+  std::uint64_t applied_ = 0;
+  std::uint64_t rejected_ = 0;
+  std::uint64_t restarts_ = 0;
+  std::string last_error_;
+};
+
+}  // namespace lb
