@@ -170,15 +170,15 @@ void Case::compare_one(Item& item, const Sighting* first, const Sighting* last) 
 void Case::check_removed(Item& item, const Sighting* first, const Sighting* last, const Removals& removals) {
   const TrafficRecord& r = *item.record;
   if (removals.empty() || r.t_send == 0) return;
-  std::uint16_t backend = item.outcome == Outcome::ok ? item.backend : kNone16;
+  std::uint16_t backend = kNone16;
   std::optional<Nanos> since;
-  const auto look = [&](std::uint16_t at) {
+  const auto look = [&](std::uint16_t at, Nanos reached) {
     if (since || at >= backends.size()) return;
-    since = removals.forbidden_since(backends[at], r.t_send);
+    since = removals.forbidden_since(backends[at], r.t_send, reached);
     if (since) backend = at;
   };
-  look(backend);
-  for (const Sighting* s = first; s != last; ++s) look(s->backend);
+  for (const Sighting* s = first; s != last; ++s) look(s->backend, s->record->t_begin);
+  if (first == last && item.outcome == Outcome::ok) look(item.backend, r.t_end);
   if (!since) return;
   const bool fresh = r.t_connect_begin >= *since;
   ++removed.requests;

@@ -106,11 +106,12 @@ Removals::Removals(const std::vector<Mark>& marks) {
   }
 }
 
-std::optional<Nanos> Removals::forbidden_since(std::string_view backend, Nanos at) const noexcept {
+std::optional<Nanos> Removals::forbidden_since(std::string_view backend, Nanos sent,
+                                               Nanos reached) const noexcept {
   const auto found = spans_.find(backend);
   if (found == spans_.end()) return std::nullopt;
   for (const Span& span : found->second) {
-    if (at > span.from && at < span.to) return span.from;
+    if (sent > span.from && reached < span.to) return span.from;
   }
   return std::nullopt;
 }

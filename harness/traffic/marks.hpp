@@ -47,8 +47,10 @@ class Windows final {
 class Removals final {
  public:
   explicit Removals(const std::vector<Mark>& marks);
-  /// Since when `backend` is forbidden at time `at`; empty when it is allowed.
-  [[nodiscard]] std::optional<Nanos> forbidden_since(std::string_view backend, Nanos at) const noexcept;
+  /// Since when `backend` was forbidden for a request sent at `sent` that reached it at `reached`: it must
+  /// have been chosen in between, so both times have to lie in the forbidden time. Empty when it was allowed.
+  [[nodiscard]] std::optional<Nanos> forbidden_since(std::string_view backend, Nanos sent,
+                                                     Nanos reached) const noexcept;
   [[nodiscard]] bool empty() const noexcept { return spans_.empty(); }
 
  private:

@@ -235,7 +235,7 @@ struct Around {
 
 /// When the answers took on a mark's label.
 void note_label(const Case& judged, const Mark& mark, const Item& item, Around& around) {
-  const Nanos at = item.record->t_end;
+  const Nanos at = item.record->t_first_byte;
   if (!mark.label || item.label >= judged.labels.size() || at < mark.t_request) return;
   if (judged.labels[item.label] == *mark.label) {
     around.first_with = std::min(around.first_with, at);
