@@ -91,7 +91,10 @@ void Supervisor::promote(GenerationId id) {
   }
   handle->opened.clear();
   last_good_ = handle->config_file;
-  served_ = true;
+  if (!pid_file_) return;
+  if (auto published = pid_file_->publish(); !published) {
+    log_.error("pidfile.failed", published.error().message, {{"path", pid_file_path_}});
+  }
 }
 
 void Supervisor::hand_over(const HandOver& command) {
@@ -154,11 +157,6 @@ void Supervisor::note(const Note& command) {
 void Supervisor::notify(ServiceState state) {
   switch (state) {
     case ServiceState::ready: {
-      if (pid_file_) {
-        if (auto published = pid_file_->publish(); !published) {
-          log_.error("pidfile.failed", published.error().message, {{"path", pid_file_path_}});
-        }
-      }
       const auto current = machine_.current();
       notifier_.ready(current ? "serving generation " + std::to_string(number(*current)) : "restarting");
       return;

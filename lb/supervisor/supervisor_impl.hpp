@@ -111,7 +111,6 @@ class Supervisor final {
   std::optional<PidFile> pid_file_;
   std::unique_ptr<ControlPort> control_;
   std::shared_ptr<const Fd> last_good_;
-  bool served_ = false;  // some generation was promoted
   int terms_ = 0;
   bool done_ = false;
   SupervisorResult result_;

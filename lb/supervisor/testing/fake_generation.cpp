@@ -42,9 +42,9 @@ class FakeDataPlane final : public DataPlane {
     thread_ = std::thread{[this] { serve(); }};
   }
   void start_drain(std::shared_ptr<const Config>) override {
-    if (fault_ == "hang-drain") hang();
     if (fault_ == "crash-drain") std::raise(SIGKILL);
     stop();
+    if (fault_ == "hang-drain") hang();
     options_.listeners.clear();
     if (fault_ != "endless-drain") signal(drained_);
   }
