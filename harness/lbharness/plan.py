@@ -70,15 +70,18 @@ def initial_state(pool, workers=2):
     )
 
 
-def make_plan(first, pool, reloads, seed, *, changes=LB_CHANGES, bad_every=0, signal_every=4):
+def make_plan(
+    first, pool, reloads, seed, *, changes=LB_CHANGES, bad_every=0, signal_every=4, bad_until=None
+):
     """`reloads` reloads from `first` on. `pool`: names of all backends that exist. Kinds of changes come in
-    shuffled rounds, so that each occurs as early and as often as the others."""
+    shuffled rounds, so that each occurs as early and as often as the others. Reloads after number `bad_until`
+    are all good."""
     rng = random.Random(f"plan {seed}")
     state, round_, plan = first, [], []
     bad_round = []
     good = 0
     for number in range(1, reloads + 1):
-        if bad_every and number % bad_every == 0:
+        if bad_every and number % bad_every == 0 and number <= (bad_until or reloads):
             bad_round = bad_round or rng.sample(BAD_KINDS, len(BAD_KINDS))
             plan.append(
                 PlannedReload(

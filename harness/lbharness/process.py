@@ -134,7 +134,7 @@ class Child:
         """The end of both streams, for a failure message."""
         out = [f"--- {self.name}: {' '.join(self.argv)}  (pid {self.pid}, {exit_text(self.returncode)})"]
         for stream in ("stdout", "stderr"):
-            kept = self.lines(stream)
+            kept = [line for line in self.lines(stream) if '"event":"progress"' not in line]
             if len(kept) > lines:
                 out.append(f"    ... {len(kept) - lines} earlier lines of {stream}")
             out += [f"    {stream}: {line}" for line in kept[-lines:]]

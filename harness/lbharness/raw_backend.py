@@ -42,7 +42,7 @@ class RawBackend:
     def __init__(self, handler=lambda exchange: exchange.reply(), host="127.0.0.1"):
         self.handler = handler
         self.requests = []  # heads, in order of arrival
-        self.connections = 0
+        self.connections = 0  # that carried a request: a connectivity test makes one that does not
         self.errors = []
         self._open = []
         self._lock = threading.Lock()
@@ -85,17 +85,21 @@ class RawBackend:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.socket, connection.buffer = accepted, b""
             with self._lock:
-                self.connections += 1
                 self._open.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
+        counted = False
         try:
             while True:
                 try:
                     line = connection.read_line()
                 except WireError:
                     return
+                if not counted:
+                    with self._lock:
+                        self.connections += 1
+                    counted = True
                 method, target, version = line.split(" ")
                 exchange = Exchange(connection, method, target, version, connection.read_headers())
                 with self._lock:

@@ -150,6 +150,7 @@ class ZeroDropRun:
             options.seed,
             changes=changes,
             bad_every=options.bad_every,
+            bad_until=options.reloads,
             signal_every=4 if options.target == "lb" else 0,
         )
 
@@ -185,7 +186,7 @@ class ZeroDropRun:
             format_address(self.target.address),
             spec,
             ledger,
-            seed=self.options.seed,
+            seed=self.options.seed + len(self.ledgers),  # nonces follow from it and must never repeat
             time_limit_s=self._time_limit(),
             spec_path=self.directory / f"{name}.spec.json",
         )

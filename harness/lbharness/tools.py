@@ -151,6 +151,11 @@ class Traffic:
             what=what,
         )
 
+    def wait_more(self, count, timeout=20.0):
+        """Until `count` further requests have been answered."""
+        so_far = (self.progress() or {"ok": 0})["ok"]
+        self.wait_progress(lambda m: m["ok"] >= so_far + count, timeout, f"{count} further answers")
+
     def new_drops(self):
         """The drop events that came since the last call."""
         since, self._read_until = self._read_until, self.child.position("stdout")

@@ -45,12 +45,23 @@ def test_second_start_is_refused(start_lb, backends, config_for):
 def test_stale_file_is_recognised(start_lb, backends, config_for, tmp_path):
     lb = start_lb(backends=backends)
     lb.stop()
-    for content in ("999999999\n", f"{os.getpid()}\n", "", "nonsense\n"):
+    for content in ("999999999\n", f"{os.getpid()}\n"):
         lb.directory.mkdir(exist_ok=True)
         lb.pid_path.write_text(content)
         lb.start(config_for(backends=backends))
         assert lb.pid_path.read_text() == f"{lb.pid}\n"
         lb.stop()
+
+
+def test_file_that_is_no_pid_file_is_left_alone(start_lb, backends, config_for):
+    lb = start_lb(backends=backends)
+    lb.stop()
+    lb.directory.mkdir(exist_ok=True)
+    lb.pid_path.write_text("somebody's poem\n")
+    lb.write(config_for(backends=backends))
+    lb.spawn()
+    assert lb.child.wait(5) not in (0, None)
+    assert str(lb.pid_path) in lb.child.lines()[-1] and lb.pid_path.read_text() == "somebody's poem\n"
 
 
 def test_pid_file_of_the_configuration(start_lb, backends, tmp_path):

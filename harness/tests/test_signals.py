@@ -108,9 +108,11 @@ def test_usr2_to_a_generation_drains_it_and_it_is_replaced(start_lb, backends):
     """Not the supervisor's doing: the service must be back by itself."""
     lb = start_lb(backends=backends, timeouts={"quiet": 0.1})
     old = lb.current()["pid"]
+    since = lb.log_position()
     os.kill(old, signal.SIGUSR2)
+    lb.wait_event("generation.restarted", since=since)
     wait_until(lambda: process.process_state(old) in (None, "Z"), what="the generation to drain and end")
-    wire.wait_answer(lb.address, 5)
+    assert fetch(lb.address).status == 200
     assert lb.current()["pid"] != old
 
 
