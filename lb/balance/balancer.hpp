@@ -71,7 +71,7 @@ class Balancer {
   /// least_connections     the least in_flight/weight, ties by rotation; above kFullScanMax backends the
   ///                       best of kSamples drawn by weight.
   /// ip_hash               by client_hash and identity, weighted; the order of the list does not matter and
-  ///                       a backend that leaves moves only its own clients. See ip_hash.cpp.
+  ///                       a backend that leaves moves only its own clients. See slot_owners.hpp.
   /// random                by weight.
   ///
   /// A pick costs O(1) (least_connections and ip_hash: O(n) for small n, bounded) while most of the weight

@@ -155,7 +155,7 @@ TEST_P(EveryAlgorithm, ThreadsNeverExceedALimitTogether) {
         threads.emplace_back([&, t] {
           Random random{t};
           std::vector<std::uint32_t> mine;
-          for (int i = 0; i < 20'000; ++i) {
+          for (int i = 0; i < 10'000; ++i) {
             const Pick pick = f.balancer->pick({.now = kNow, .client_hash = random(), .random = random()});
             if (pick.result == PickResult::picked) {
               if (held[pick.backend].fetch_add(1) >= kLimit) exceeded = true;
@@ -176,7 +176,7 @@ TEST_P(EveryAlgorithm, ThreadsNeverExceedALimitTogether) {
       }
     }
     EXPECT_FALSE(exceeded);
-    EXPECT_GT(picked, 10'000U);
+    EXPECT_GT(picked, 1000U);
     for (const BackendState& state : f.states) EXPECT_EQ(state.in_flight, 0U);
   }
 }

@@ -300,7 +300,9 @@ TEST(BucketTable, ManyClientsAndThreadsOnATinyTableStaySane) {
       for (int i = 0; i < 50'000; ++i) {
         const Instant now = kStart + microseconds{clock_us.fetch_add(random.below(50))};
         const auto decision = limiter.take(random.below(40), now);
-        ASSERT_TRUE(decision.allowed || decision.retry_after_s == 1);
+        // A thread that was interrupted comes with a time long past: up to the whole test's 5 s.
+        ASSERT_TRUE(decision.allowed ? decision.retry_after_s == 0
+                                     : decision.retry_after_s >= 1 && decision.retry_after_s <= 6);
       }
     });
   }
