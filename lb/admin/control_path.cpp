@@ -41,6 +41,16 @@ std::vector<std::string> control_names(const std::string& folder, const std::str
   return names;
 }
 
+void sweep_control_folder(const std::string& folder) {
+  std::error_code error;
+  std::vector<fs::path> dangling;
+  for (fs::directory_iterator it{folder, error}, end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    if (it->is_symlink(ignored) && !fs::exists(it->path(), ignored)) dangling.push_back(it->path());
+  }
+  for (const auto& path : dangling) fs::remove(path, error);
+}
+
 std::string control_beside(const std::string& pid_file) {
   return pid_file + ".sock";
 }

@@ -18,6 +18,9 @@ Result<std::string> control_folder(bool create);
 /// survives the switch of a symbolic link), then by the file it leads to now.
 std::vector<std::string> control_names(const std::string& folder, const std::string& config_path);
 
+/// Removes links in `folder` that lead nowhere: what killed balancers left.
+void sweep_control_folder(const std::string& folder);
+
 std::string control_beside(const std::string& pid_file);
 
 }  // namespace lb

@@ -43,10 +43,17 @@ Result<void> clear_the_way(const std::string& path) {
   return {};
 }
 
-/// A link that leads to a living balancer is that one's.
+bool same_file(const std::string& a, const std::string& b) {
+  struct stat first{}, second{};
+  return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+/// A link that leads to another living balancer is that one's.
 bool make_alias(const std::string& alias, const std::string& target) {
   struct stat info{};
   if (::lstat(alias.c_str(), &info) == 0) {
+    if (S_ISLNK(info.st_mode) && same_file(alias, target)) return true;  // left by a balancer that was killed
     if ((!S_ISLNK(info.st_mode) && !S_ISSOCK(info.st_mode)) || answers(alias)) return false;
     ::unlink(alias.c_str());
   }

@@ -39,6 +39,7 @@ OpenControlPort control_opener(std::string config_path) {
     std::vector<std::string> aliases;
     if (!pid_file.empty()) aliases.push_back(control_beside(pid_file));
     if (const auto folder = control_folder(true)) {
+      sweep_control_folder(*folder);
       for (auto& name : control_names(*folder, config_path)) aliases.push_back(std::move(name));
     }
     auto server = ControlServer::open(path, aliases);
