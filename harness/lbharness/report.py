@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from .table import reload_durations
-from .words import NOT_DROPS, OUTCOME_TEXT, kind_text
+from .words import NOT_DROPS, OUTCOME_TEXT, in_order, kind_text
 
 _PARTS = Path(__file__).parent / "report_parts"
 _STORIES_MAX = 200
@@ -37,7 +37,7 @@ def render(result):
 def _reduced(result):
     """What the page shows, with the words for it."""
     ledger = result["ledger"]
-    kinds = list(ledger["kinds"])
+    kinds = in_order(ledger["kinds"])
     return {
         **{
             key: result[key]
@@ -59,6 +59,7 @@ def _reduced(result):
         "seed": result["options"]["seed"],
         "options": result["options"],
         "durations": reload_durations(result),
+        "kind_order": kinds,
         "kind_text": {kind: kind_text(kind) for kind in kinds},
         "outcome_text": {o: OUTCOME_TEXT.get(o, o) for o in ledger["outcomes"]},
         "not_drops": list(NOT_DROPS),

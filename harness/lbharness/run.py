@@ -324,12 +324,14 @@ class ZeroDropRun:
         self.target.stop()
         self.backends.flush()
         counted = "request" if self.target.promises_removal else "connection"
+        lines = min(3000, 300 + 20 * len(self.records))  # of the timeline: a few for each configuration
         everything = judge(
             self.ledgers,
             [self.backends.ledger],
             self.marks,
             self.directory / "ledger.json",
             removed=counted,
+            lines=lines,
         )
         measured = everything
         if len(self.ledgers) > 1:

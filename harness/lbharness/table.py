@@ -3,7 +3,7 @@
 import textwrap
 
 from .terminal import Painter
-from .words import NOT_DROPS, OUTCOME_TEXT, kind_text
+from .words import NOT_DROPS, OUTCOME_TEXT, in_order, kind_text
 
 _EXAMPLES_MAX = 8
 
@@ -91,7 +91,8 @@ def _kinds_table(result, paint):
     groups = f"{'':<41}   {'outside reloads, ms':>27}   {'inside their windows, ms':>27}"
     out = [paint(groups, "dim"), paint(header, "bold")]
     kinds = result["ledger"]["kinds"]
-    for kind, data in kinds.items():
+    for kind in in_order(kinds):
+        data = kinds[kind]
         latency = result["latency_by_kind"].get(kind) or data["latency"]
         out.append(_row(kind_text(kind), data["attempts"], data["drops"], latency, paint))
     totals = result["ledger"]["totals"]

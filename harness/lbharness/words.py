@@ -1,13 +1,14 @@
 """Words for people: kinds of traffic and outcomes."""
 
+# In the order in which people are shown them.
 _KIND_TEXT = {
     "new": "new connections",
     "keepalive": "kept-alive",
-    "pipelined": "pipelined",
     "race": "sent at the drain",
+    "pipelined": "pipelined",
+    "chunked": "chunked both ways",
     "slow_download": "slow downloads",
     "slow_upload": "slow uploads",
-    "chunked": "chunked both ways",
     "upgrade": "upgraded (tunnels)",
     "halfopen": "in a full queue",
 }
@@ -30,3 +31,9 @@ OUTCOME_TEXT = {
 
 def kind_text(kind):
     return _KIND_TEXT.get(kind, kind)
+
+
+def in_order(kinds):
+    """The kinds, in the order of display."""
+    known = list(_KIND_TEXT)
+    return sorted(kinds, key=lambda kind: known.index(kind) if kind in known else len(known))

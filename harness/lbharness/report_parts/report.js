@@ -64,7 +64,8 @@ function lat(x) {
 function dropCell(n) { return `<td class="${n ? "some" : "none"}">${fmt(n)}</td>`; }
 
 function showKinds() {
-  const rows = Object.entries(L.kinds).map(([kind, k]) => {
+  const rows = R.kind_order.map((kind) => {
+    const k = L.kinds[kind];
     const x = R.latency_by_kind[kind] || k.latency;
     return `<tr><td>${esc(kindText(kind))}</td><td>${fmt(k.connections)}</td><td>${fmt(k.attempts)}</td>${dropCell(k.drops)}` +
       lat(x.outside) + lat(x.inside) + "</tr>";
@@ -190,7 +191,9 @@ function packLanes() {
     byKind.get(c.kind).push(c);
   }
   const out = [];
-  for (const [kind, list] of byKind) {
+  const order = [...R.kind_order, ...byKind.keys()].filter((k, i, all) => byKind.has(k) && all.indexOf(k) === i);
+  for (const kind of order) {
+    const list = byKind.get(kind);
     list.sort((x, y) => x.t0_s - y.t0_s);
     const rows = [];
     for (const c of list) {
@@ -256,6 +259,13 @@ function drawGenerations() {
   label("configuration", AXIS + (BAND - 4) / 2);
 }
 
+/** The configuration of the newest reload answered by then: for connections whose answers name none (tunnels). */
+function labelInForce(t) {
+  let label = firstLabel();
+  for (const m of applied) { if (m.t_answer_s > t) break; label = m.label; }
+  return label;
+}
+
 function firstLabel() {
   const known = T.labels && T.labels.length ? T.labels[0] : null;
   return known ?? null;
@@ -278,11 +288,12 @@ function drawWindows() {
 }
 
 function drawMarks() {
-  const dense = (L.marks || []).length / ((view.b - view.a) / end) > plotWidth() / 5;
+  const crowd = (L.marks || []).length * (view.b - view.a) / end / plotWidth();  // marks a pixel
+  const dense = crowd > .08;
   for (const m of L.marks || []) {
     const x = Math.round(X(m.t_request_s)) + .5;
     if (x < GUTTER || x > GUTTER + plotWidth()) continue;
-    pen.strokeStyle = css("--mark"); pen.lineWidth = 1; pen.globalAlpha = dense ? .12 : .55;
+    pen.strokeStyle = css("--mark"); pen.lineWidth = 1; pen.globalAlpha = crowd > .2 ? .08 : dense ? .2 : .55;
     pen.setLineDash(m.ok ? [] : [3, 4]);
     pen.beginPath(); pen.moveTo(x, AXIS); pen.lineTo(x, height); pen.stroke();
     pen.setLineDash([]);
@@ -305,12 +316,13 @@ function drawLatency() {
   }
   if (!high) return;
   low = Math.max(10, low / 2); high *= 1.3;
+  const ticks = [];
   const Y = (us) => top + CHART - Math.log(Math.max(us, low) / low) / Math.log(high / low) * CHART;
   font(12); pen.textAlign = "left"; pen.fillStyle = css("--soft"); pen.strokeStyle = css("--grid");
   for (let p = 10; p <= high; p *= 10) {
     if (p < low) continue;
     pen.beginPath(); pen.moveTo(GUTTER, Y(p)); pen.lineTo(GUTTER + plotWidth(), Y(p)); pen.stroke();
-    pen.fillText(p >= 1e6 ? `${p / 1e6} s` : p >= 1000 ? `${p / 1000} ms` : `${p} µs`, GUTTER + 3, Y(p) - 7);
+    ticks.push([p >= 1e6 ? `${p / 1e6} s` : p >= 1000 ? `${p / 1000} ms` : `${p} µs`, Y(p)]);
   }
   pen.save();
   pen.beginPath(); pen.rect(GUTTER, top - 4, plotWidth(), CHART + 8); pen.clip();
@@ -335,6 +347,11 @@ function drawLatency() {
     pen.globalAlpha = .85; pen.fillRect(x, top + CHART - h, w, h); pen.globalAlpha = 1;
   }
   pen.restore();
+  font(12, 600); pen.textAlign = "left"; pen.textBaseline = "middle";
+  for (const [text, y] of ticks) {
+    pen.globalAlpha = .8; pen.fillStyle = css("--card"); pen.fillRect(GUTTER + 1, y - 15, pen.measureText(text).width + 6, 15);
+    pen.globalAlpha = 1; pen.fillStyle = css("--soft"); pen.fillText(text, GUTTER + 4, y - 7);
+  }
 }
 
 function drawLanes() {
@@ -351,7 +368,7 @@ function drawLanes() {
         pen.fillStyle = css("--idle");
         pen.fillRect(a, y + h / 2 - .5, Math.max(1, b - a), 1);
         for (const s of c.segments) {
-          pen.fillStyle = colour(s.label);
+          pen.fillStyle = colour(s.label ?? labelInForce(s.t0_s));
           pen.fillRect(X(s.t0_s), y, Math.max(2, X(s.t1_s) - X(s.t0_s)), h);
         }
       }
@@ -447,7 +464,7 @@ function describe(h) {
   }
   const c = h.connection, s = c.segments.find((g) => g.t0_s <= h.t && h.t <= g.t1_s);
   return `<b>${esc(kindText(c.kind))}, connection ${c.id}</b>${c.t0_s.toFixed(3)} s to ${c.t1_s.toFixed(3)} s, ${fmt(c.requests)} requests` +
-    (s ? `<br>answered by ${esc(s.label ?? "no configuration")}, ${fmt(s.requests)} requests` : "<br>quiet here");
+    (s ? `<br>${s.label === null || s.label === undefined ? `opened under ${esc(labelInForce(s.t0_s))}` : `answered by ${esc(s.label)}`}, ${fmt(s.requests)} requests` : "<br>quiet here");
 }
 
 function pointer(e) {
