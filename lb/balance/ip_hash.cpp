@@ -25,7 +25,10 @@ std::vector<Member> members_of(const Roster& roster) {
   for (const std::uint32_t backend : roster.eligible()) {
     members.push_back({mix64(roster.traits(backend).identity), backend});
   }
-  std::ranges::stable_sort(members, {}, &Member::key);
+  const auto by_key = [](const Member& a, const Member& b) {
+    return a.key != b.key ? a.key < b.key : a.backend < b.backend;
+  };
+  std::ranges::sort(members, by_key);
   std::uint64_t previous = 0;
   std::uint64_t repeats = 0;
   for (std::size_t i = 0; i < members.size(); ++i) {
@@ -34,7 +37,7 @@ std::vector<Member> members_of(const Roster& roster) {
     previous = key;
     if (repeats > 0) members[i].key = mix64(key + repeats);
   }
-  std::ranges::stable_sort(members, {}, &Member::key);
+  std::ranges::sort(members, by_key);
   return members;
 }
 
@@ -60,6 +63,7 @@ class IpHash final : public Balancer {
   static std::vector<SlotOwners::Contender> contenders_of(const Roster& roster,
                                                           const std::vector<Member>& members) {
     std::vector<SlotOwners::Contender> contenders;
+    contenders.reserve(members.size());
     for (const Member& member : members)
       contenders.push_back({member.key, roster.traits(member.backend).weight});
     return contenders;

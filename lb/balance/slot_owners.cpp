@@ -60,7 +60,8 @@ void SlotOwners::decide_all() {
   // Each lap leaves about 1/e of the slots that were still open. Once none is, those turns are left that
   // begin before the last slot was reached: one of them may have been faster.
   const double lap = 1 / weight_sum;
-  for (double end = lap; open > 0; end += lap) take_turns_before(end);
+  double end = 0;
+  while (open > 0) take_turns_before(end += lap);
   const std::uint64_t last = *std::ranges::max_element(first) | kPositionMask;
   take_turns_before(std::nextafter(std::bit_cast<double>(last), HUGE_VAL));
 
