@@ -20,6 +20,11 @@ if [[ ! -f $folder/build.ninja ]]; then
   fi
 fi
 
-options=(-C "$folder" -j "${JOBS:-$(nproc)}")
-[[ -t 1 ]] || options+=(--quiet)
-exec env NINJA_STATUS="[%f/%t %es] " ninja "${options[@]}" "$@"
+build=(ninja -C "$folder" -j "${JOBS:-$(nproc)}" "$@")
+if [[ -t 1 ]]; then
+  exec env NINJA_STATUS="[%f/%t %es] " "${build[@]}"
+fi
+if ! "${build[@]}" --quiet >"$folder/build.log" 2>&1; then
+  cat "$folder/build.log" >&2
+  exit 1
+fi

@@ -215,8 +215,10 @@ def run_fuzzer(program, seconds):
     crashes.mkdir(parents=True, exist_ok=True)
     command = [str(program), f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048",
                "-print_final_stats=1", f"-artifact_prefix={crashes}/{name}-"]
-    for dictionary in ROOT.glob(f"lb/*/fuzz/{name}.dict"):
-        command.append(f"-dict={dictionary}")
+    for folder in {source.parent for source in ROOT.glob(f"lb/*/fuzz/{name}_fuzz.cpp")}:
+        # A dictionary of its own, or the one that the folder's targets share.
+        dictionaries = sorted(folder.glob(f"{name}.dict")) or sorted(folder.glob("*.dict"))
+        command += [f"-dict={dictionary}" for dictionary in dictionaries[:1]]
     command.append(str(found))
     command += [str(path) for path in ROOT.glob(f"lb/*/fuzz/corpus_{name}") if path.is_dir()]
     status, output, _ = run(command, LOGS / f"fuzz-{name}.log", seconds + 60)
