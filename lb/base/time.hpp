@@ -12,10 +12,14 @@ using Milliseconds = std::chrono::milliseconds;
 /// CLOCK_MONOTONIC: comparable between processes of one machine.
 using Instant = std::chrono::steady_clock::time_point;
 
-inline Instant monotonic_now() noexcept { return std::chrono::steady_clock::now(); }
+inline Instant monotonic_now() noexcept {
+  return std::chrono::steady_clock::now();
+}
 
 inline constexpr Instant kNever = Instant::max();
 
-inline std::int64_t to_ms(Duration d) noexcept { return std::chrono::duration_cast<Milliseconds>(d).count(); }
+inline std::int64_t to_ms(Duration d) noexcept {
+  return std::chrono::duration_cast<Milliseconds>(d).count();
+}
 
 }  // namespace lb
