@@ -22,8 +22,9 @@ def percentiles(latency):
 
 
 def reload_durations(result):
-    """Milliseconds of the applied reloads: {"n", "min", "p50", "p99", "max"}, or None."""
-    times = sorted(r["duration_ms"] for r in result["reloads"] if r["applied"])
+    """Milliseconds of the applied reloads, those with the server stopped by us left out:
+    {"n", "min", "p50", "p99", "max"}, or None."""
+    times = sorted(r["duration_ms"] for r in result["reloads"] if r["applied"] and not r["frozen"])
     if not times:
         return None
     return {
@@ -175,8 +176,9 @@ def _facts(result):
     out.append(
         "kernel                "
         + (
-            ", ".join(f"{k} +{v}" for k, v in kernel.items())
-            or "no listener overflowed, no connection dropped from a queue"
+            ", ".join(f"{k} +{v}" for k, v in kernel.items()) + " (of the whole machine)"
+            if kernel
+            else "no listener overflowed, no connection dropped from a queue"
         )
     )
     out += [f"note                  {note}" for note in result["notes"]]

@@ -126,7 +126,7 @@ function showFacts() {
     ["request bodies that arrived wrong", fmt(c.request_body_wrong)],
     ["at a backend already removed", `${fmt(rb.requests)} <span class="muted">(counted by ${esc(rb.counted)})</span>`],
     ["pipelined behind an announced close", `${fmt(L.totals.unserved)} <span class="muted">(not processed, said so)</span>`],
-    ["dropped by the kernel's queues", kernel ? esc(kernel) : "none"]]);
+    ["lost in queues of this machine's kernel", kernel ? `${esc(kernel)} <span class="muted">(all programs; a lost handshake is repeated)</span>` : "none"]]);
   const env = Object.entries(R.environment).map(([k, v]) => [k, k === "command" ? `<code>${esc(v)}</code>` : esc(v)]);
   $("environment").innerHTML = definitions([...env, ...R.notes.map((n) => ["note", esc(n)])]);
   $("help").innerHTML = definitions(HELP);
@@ -178,7 +178,7 @@ function history(d) {
 // ---------------------------------------------------------------- the timeline
 
 const canvas = $("timeline"), pen = canvas.getContext("2d"), tip = $("tip");
-const GUTTER = 178, AXIS = 26, BAND = 22, CHART = 150, GAP = 12, HEAD = 20;
+const GUTTER = 178, AXIS = 26, BAND = 22, CHART = 150, GAP = 12, HEAD = 20, ROWS_MAX = 32;
 const end = Math.max(L.run ? L.run.duration_s : 0, 0.001);
 const view = { a: 0, b: end };
 const applied = (L.marks || []).filter((m) => m.ok);
@@ -198,6 +198,7 @@ function packLanes() {
     const rows = [];
     for (const c of list) {
       let row = rows.find((r) => r.free <= c.t0_s);
+      if (!row && rows.length >= ROWS_MAX && !(c.drops || []).length) continue;
       if (!row) { row = { free: 0, connections: [] }; rows.push(row); }
       row.connections.push(c);
       row.free = c.t1_s + end / 400;
