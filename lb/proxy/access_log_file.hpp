@@ -19,7 +19,8 @@ class AccessLogFile final {
   /// `path` "-" is standard output.
   static Result<std::unique_ptr<AccessLogFile>> open(const std::string& path);
 
-  /// Whole lines. What cannot be written (a full disk) is lost and counted: logging never stops traffic.
+  /// Whole lines. What cannot be written (a full disk, a pipe that nobody empties) is lost and counted:
+  /// logging never stops traffic.
   void write(std::string_view lines) noexcept;
   Result<void> reopen();
   [[nodiscard]] std::uint64_t lost_bytes() const noexcept {
@@ -27,10 +28,11 @@ class AccessLogFile final {
   }
 
  private:
-  AccessLogFile(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  AccessLogFile(std::string path, Fd fd);
   std::string path_;
   std::mutex mutex_;
   Fd fd_;
+  bool may_stall_ = false;  // a pipe or terminal, whose reader may have stopped
   std::atomic<std::uint64_t> lost_bytes_{0};
 };
 
