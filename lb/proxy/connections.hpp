@@ -38,6 +38,7 @@ struct OwnedTimer : TimerNode {
 struct Socket {
   Fd fd;
   ByteQueue outbox;            // taken from us, not yet by the kernel; while not empty its source is not read
+  int unsent = 0;              // while it is not empty: bytes that the kernel held when last looked at
   bool readable = false;       // the kernel may hold bytes: not known to be drained
   bool peer_closed = false;    // EPOLLRDHUP was seen: read until end of file
   bool read_eof = false;       // end of file was read
@@ -110,6 +111,8 @@ struct Exchange {
   bool request_sent = false;  // the whole request has left for the backend
   bool retried = false;
   bool tunnel = false;
+  bool response_until_close = false;  // the client tells the end of the response by our close
+  bool resume_queued = false;         // in Worker::response_resume_
   std::uint8_t attempts = 0;
   std::uint16_t status = 0;
   std::array<std::uint32_t, kAttemptsMax> tried{};  // backends that failed it

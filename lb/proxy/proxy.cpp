@@ -64,6 +64,7 @@ struct Proxy::Impl {
   }
 
   void resolve_in_background();
+  void start_resolver_for(const Config& of);
   void worker_drained() noexcept;
 };
 
@@ -82,6 +83,14 @@ void Proxy::Impl::resolve_in_background() {
     set->resolve_missing(kResolveBudget);
     lock.lock();
   }
+}
+
+/// Only for a configuration with names, of this generation or a successor.
+void Proxy::Impl::start_resolver_for(const Config& of) {
+  const bool has_names = std::ranges::any_of(of.backends, [](const BackendConfig& backend) {
+    return !SocketAddress::from_literal(backend.endpoint) && !backend.endpoint.unix_socket;
+  });
+  if (has_names && !resolver.joinable()) resolver = std::thread{[this] { resolve_in_background(); }};
 }
 
 void Proxy::Impl::worker_drained() noexcept {
@@ -134,10 +143,7 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
 
 void Proxy::start() {
   for (const auto& worker : impl_->workers) worker->start();
-  const bool has_names = std::ranges::any_of(impl_->config->backends, [](const BackendConfig& backend) {
-    return !SocketAddress::from_literal(backend.endpoint) && !backend.endpoint.unix_socket;
-  });
-  if (has_names) impl_->resolver = std::thread{[impl = impl_.get()] { impl->resolve_in_background(); }};
+  impl_->start_resolver_for(*impl_->config);
 }
 
 void Proxy::set_successor(std::shared_ptr<const Config> successor) {
@@ -145,8 +151,12 @@ void Proxy::set_successor(std::shared_ptr<const Config> successor) {
   for (const auto& worker : impl_->workers) {
     worker->post_and_wait([&] { worker->set_successor(set); });
   }
-  const std::scoped_lock lock{impl_->upstreams_mutex};
-  impl_->upstreams = std::move(set);
+  const Config& config = set->config();
+  {
+    const std::scoped_lock lock{impl_->upstreams_mutex};
+    impl_->upstreams = set;
+  }
+  impl_->start_resolver_for(config);
 }
 
 void Proxy::start_drain() {

@@ -175,16 +175,27 @@ inline BackendConfig backend_at(std::uint16_t port, std::string name = {}) {
   return backend;
 }
 
+/// What a test may want of its listening socket.
+struct ListenerWishes {
+  int receive_buffer_bytes = 0;  // of each accepted connection; 0: what the kernel thinks fit
+  bool keep_open = false;  // hold a second descriptor, as the supervisor does, so that a drain resets nobody
+};
+
 /// A Proxy on a port of the kernel's choice.
 class ProxyUnderTest final {
  public:
-  explicit ProxyUnderTest(Config config) {
+  explicit ProxyUnderTest(Config config, ListenerWishes wishes = {}) {
     config.listen = {Endpoint{.host = "127.0.0.1"}};
     if (config.workers == 0) config.workers = 1;
     auto opened = open_listener_shards(config.listen[0], config.workers, {});
     EXPECT_TRUE(opened.has_value());
     const std::string text = *local_address_text(opened->front().fd.get());
     port_ = static_cast<std::uint16_t>(std::stoi(text.substr(text.rfind(':') + 1)));
+    for (const ListeningSocket& socket : *opened) {
+      const int bytes = wishes.receive_buffer_bytes;
+      if (bytes > 0) ::setsockopt(socket.fd.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+      if (wishes.keep_open) held_.push_back(socket.fd.duplicate());
+    }
     auto made = Proxy::create(ProxyOptions{.config = std::make_shared<const Config>(std::move(config)),
                                            .seed = 1,
                                            .listeners = std::move(*opened)});
@@ -214,6 +225,7 @@ class ProxyUnderTest final {
 
  private:
   std::uint16_t port_ = 0;
+  std::vector<Fd> held_;
   std::unique_ptr<Proxy> proxy_;
 };
 

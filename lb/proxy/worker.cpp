@@ -19,6 +19,12 @@ constexpr std::uint32_t kUpstreamConnectionsMax = 1U << 20U;
 constexpr Duration kAcceptPauseFull = Milliseconds{5};     // at max_connections
 constexpr Duration kAcceptPauseNoFds = Milliseconds{100};  // out of descriptors or memory
 
+/// Places for `count` living objects and for those that retired in the same turn, which keep theirs until its
+/// end: a client once at most, an exchange once for each occasion on which its client is served in a turn.
+std::uint32_t places(std::uint32_t count, std::uint32_t times) noexcept {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{count} * times, 1U << 30U));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
@@ -42,9 +48,9 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
       now_(monotonic_now()),
       wheel_(now_),
       random_(seed),
-      clients_(config_.max_connections),
+      clients_(places(config_.max_connections, 2)),
       upstream_connections_(kUpstreamConnectionsMax),
-      exchanges_(config_.max_connections),
+      exchanges_(places(config_.max_connections, 4)),
       scratch_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams)));
   upstreams_ = all_upstreams_.back().get();
@@ -97,6 +103,7 @@ void Worker::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
     const std::span<const epoll_event> events = loop_.wait(now_, next_wakeup());
     now_ = monotonic_now();
+    events_left_ = events.size() == EventLoop::kEventsMax;
     close_spoiled_idle(events);
     for (const epoll_event& event : events) dispatch_event(event);
     run_resumes();
@@ -172,6 +179,8 @@ void Worker::run_resumes() {
       } else {
         pump_request(*client->exchange);
       }
+    } else if (client->state == ClientConnection::State::lingering) {
+      drop_input(*client);
     } else {
       read_client(*client);
     }
@@ -179,9 +188,10 @@ void Worker::run_resumes() {
   resuming_.clear();
   resuming_.swap(response_resume_);
   for (const Handle handle : resuming_) {
-    if (Exchange* exchange = exchanges_.get(handle); exchange != nullptr && exchange->upstream != nullptr) {
-      read_response(*exchange);
-    }
+    Exchange* exchange = exchanges_.get(handle);
+    if (exchange == nullptr) continue;
+    exchange->resume_queued = false;
+    if (exchange->upstream != nullptr && !exchange->tunnel) read_response(*exchange);
   }
   resuming_.clear();
 }
@@ -253,8 +263,9 @@ void Worker::accept_clients(std::uint32_t listener) {
     Fd fd{::accept4(listeners_[listener].fd.get(), reinterpret_cast<sockaddr*>(&storage), &size,
                     SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (fd) {
-      if (!adopt_client(std::move(fd), IpAddress::from(storage))) return pause_accepting(kAcceptPauseNoFds);
-      continue;
+      if (adopt_client(std::move(fd), IpAddress::from(storage))) continue;
+      bump(counters_.accept_errors);
+      return pause_accepting(kAcceptPauseNoFds);
     }
     if (errno == EAGAIN) {
       accept_burst_ = std::max(accepted, 1U);
@@ -321,6 +332,12 @@ void Worker::on_client_timer(ClientConnection& client) {
 }
 
 void Worker::on_exchange_timer(Exchange& exchange) {
+  if (outbox_moves(exchange.client->socket) ||
+      (exchange.upstream != nullptr && outbox_moves(exchange.upstream->socket))) {
+    const TimeoutsConfig& timeouts = config_.timeouts;
+    wheel_.set(exchange.timer, now_ + (exchange.tunnel ? timeouts.tunnel : timeouts.body));
+    return;
+  }
   if (exchange.tunnel) {
     abort_exchange(exchange, "timeout");
     return;
@@ -332,7 +349,6 @@ void Worker::on_exchange_timer(Exchange& exchange) {
     return;
   }
   if (exchange.upstream != nullptr && exchange.upstream->connecting) {
-    bump(counters_.upstream_connect_failures);
     if (recover(exchange, ETIMEDOUT, "connect")) dispatch(exchange);
     return;
   }
@@ -364,6 +380,7 @@ void Worker::start_drain(Instant deadline) {
   if (draining_) return;
   draining_ = true;
   drain_deadline_ = deadline;
+  pipelines_end_ = now_ + (deadline - now_) / 2;
   accept_again_ = kNever;
   unwatch_listeners();  // before close(2): the sockets are shared with the supervisor and other generations
   listeners_.clear();

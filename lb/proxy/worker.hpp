@@ -111,6 +111,8 @@ class Worker final {
   bool send_bytes(Socket& socket, Token token, std::string_view bytes);
   bool flush(Socket& socket);
   void watch_for_write(Socket& socket, Token token);
+  /// The peer has taken bytes since the outbox was last found stuck, although no event tells.
+  static bool outbox_moves(Socket& socket) noexcept;
   struct Received {
     enum class Kind : std::uint8_t { bytes, blocked, eof, broken } kind = Kind::blocked;
     std::size_t size = 0;
@@ -131,6 +133,11 @@ class Worker final {
   [[nodiscard]] static bool more_input_waits(const ClientConnection& client) noexcept {
     return !client.inbox.empty() || (client.socket.readable && !client.socket.peer_closed);
   }
+  /// Whether a response may promise that its connection lives on: while draining only for requests that are
+  /// here already, and not for ever.
+  [[nodiscard]] bool may_live_on(bool more_input) const noexcept {
+    return !draining_ || (more_input && now_ < pipelines_end_);
+  }
   void reject(ClientConnection& client, std::uint16_t status, std::string_view detail);
   void respond_locally(ClientConnection& client, std::uint16_t status, std::string_view detail,
                        bool keep_alive, http::Method method, std::uint32_t retry_after_s);
@@ -140,12 +147,14 @@ class Worker final {
   void count_status(std::uint16_t status) noexcept;
 
   // worker_exchange.cpp: choosing a backend, sending the request
-  /// Returns how much of `rest`, the bytes after the head, it consumed.
+  /// Returns how much of `rest`, the bytes after the head, it took: all, unless the request was refused.
   std::size_t begin_exchange(ClientConnection& client, const http::RequestHead& head, std::string_view rest);
-  bool admit(ClientConnection& client, const http::RequestHead& head, const http::BodyFraming& framing);
+  bool admit(ClientConnection& client, const http::RequestHead& head, const http::BodyFraming& framing,
+             bool more_input);
   Exchange* make_exchange(ClientConnection& client, const http::RequestHead& head);
   void dispatch(Exchange& exchange);
   bool pick_backend(Exchange& exchange);
+  UpstreamConnection* take_pooled(const Exchange& exchange);
   UpstreamConnection* connect_upstream(Exchange& exchange);
   bool send_request(Exchange& exchange);
   void request_progress(Exchange& exchange);
@@ -203,6 +212,7 @@ class Worker final {
   std::uint32_t accept_burst_ = 1;
 
   Instant now_;
+  bool events_left_ = false;  // more sockets may have been ready than one wait can tell
   TimerWheel wheel_;
   Random random_;
   Slab<ClientConnection> clients_;
@@ -226,6 +236,7 @@ class Worker final {
   bool draining_ = false;
   bool drained_reported_ = false;
   Instant drain_deadline_ = kNever;
+  Instant pipelines_end_ = kNever;  // draining: from then on even a client that pipelines is told to go
 
   std::mutex tasks_mutex_;
   std::vector<std::function<void()>> tasks_;

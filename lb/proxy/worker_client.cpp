@@ -17,7 +17,12 @@ void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
   if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) socket.peer_closed = true;
   if ((events & EPOLLOUT) != 0 && !socket.outbox.empty()) {
     if (!flush(socket)) return client_gone(client);
-    if (socket.outbox.empty()) on_client_writable(client);
+    if (socket.outbox.empty()) {
+      on_client_writable(client);
+    } else if (client.exchange != nullptr && client.exchange->response_head_sent) {
+      const TimeoutsConfig& timeouts = config_.timeouts;
+      wheel_.set(client.exchange->timer, now_ + (client.exchange->tunnel ? timeouts.tunnel : timeouts.body));
+    }
     if (client.state == State::closed) return;
   }
   if (!socket.readable) return;
@@ -43,7 +48,7 @@ void Worker::on_client_writable(ClientConnection& client) {
   Exchange& exchange = *client.exchange;
   if (exchange.tunnel) return pump_tunnel(exchange);
   if (exchange.response_head_sent && exchange.response_body.complete()) return finish_exchange(exchange);
-  wheel_.set(exchange.timer, now_ + config_.timeouts.body);
+  if (exchange.response_head_sent) wheel_.set(exchange.timer, now_ + config_.timeouts.body);
   if (exchange.upstream != nullptr) read_response(exchange);
 }
 
@@ -55,7 +60,10 @@ void Worker::read_client(ClientConnection& client) {
     client.inbox.clear();
     serve_bytes(client, {scratch_.get(), have});
   }
-  while (client.socket.readable && (client.state == State::idle || client.state == State::head)) {
+  const auto wants_more = [&] {
+    return client.state == State::head || (client.state == State::idle && client.inbox.empty());
+  };
+  while (client.socket.readable && wants_more()) {
     const std::size_t have = client.inbox.size();
     LB_ASSERT(have < kReadBytes / 2);  // a partial head is bounded by limits_
     const Received received = receive(client.socket, have, kReadBytes / 2 - have);
@@ -111,7 +119,7 @@ void Worker::drop_input(ClientConnection& client) {
     if (received.kind != Received::Kind::bytes) return close_client(client);
     dropped += received.size;
   }
-  if (client.socket.readable) close_client(client);  // It floods us; it has had its answer.
+  if (client.socket.readable) resume_later(client);  // Others first; the linger time bounds it.
 }
 
 void Worker::become_idle(ClientConnection& client) {
@@ -142,6 +150,7 @@ void Worker::respond_locally(ClientConnection& client, std::uint16_t status, std
   bump(counters_.bytes_to_clients, response.size());
   if (!send_bytes(client.socket, token_of(client), response)) return client_gone(client);
   if (keep_alive && client.socket.outbox.empty()) return become_idle(client);
+  client.linger = client.linger || keep_alive;  // others may be on their way, as it was promised to live on
   client.state = State::finishing;
   wheel_.set(client.timer, now_ + config_.timeouts.body);
   if (client.socket.outbox.empty()) shut_client(client);

@@ -25,7 +25,7 @@ std::size_t Worker::begin_exchange(ClientConnection& client, const http::Request
     reject(client, framing.error->status, framing.error->detail);
     return 0;
   }
-  if (!admit(client, head, framing.framing)) return 0;
+  if (!admit(client, head, framing.framing, !rest.empty())) return 0;
   Exchange* const made = make_exchange(client, head);
   if (made == nullptr) {
     reject(client, 503, "too many requests are in flight");
@@ -40,33 +40,35 @@ std::size_t Worker::begin_exchange(ClientConnection& client, const http::Request
       .via_name = "lb",
       .backend_host = "localhost",
   };
+  // Before anything can fail: whether the connection is in step afterwards is told by it.
+  exchange.request_body = BodyFlow{framing.framing, framing.framing};
   gather_.clear();
   const std::size_t head_size = http::write_upstream_head(head, framing.framing, forward, gather_.room());
   if (head_size == 0) {
-    end_exchange(exchange, "rejected");
-    reject(client, 431, "the request head is too large");
+    fail(exchange, 431, "the request head is too large");
     return 0;
   }
   gather_.commit(head_size);
-  exchange.request_body = BodyFlow{framing.framing, framing.framing};
   const BodyFlow::Fed fed = exchange.request_body.feed(rest, gather_);
   if (fed.failed) {
     bump(counters_.bad_requests);
-    end_exchange(exchange, "rejected");
-    reject(client, 400, "malformed chunked coding (RFC 9112 7.1)");
+    fail(exchange, 400, "malformed chunked coding (RFC 9112 7.1)");
     return 0;
   }
   for (const iovec& piece : gather_.pieces()) {
     exchange.request_bytes.append({static_cast<const char*>(piece.iov_base), piece.iov_len});
   }
   exchange.request_bytes_whole = exchange.request_body.complete();
+  // Kept before the request is sent, as what is waited for next depends on it: more of the body than one
+  // write takes, or a further request.
+  client.inbox.append(rest.substr(fed.consumed));
   dispatch(exchange);
-  return fed.consumed;
+  return rest.size();
 }
 
 /// What is answered without a backend. The body of a refused request is not read: the connection ends.
-bool Worker::admit(ClientConnection& client, const http::RequestHead& head,
-                   const http::BodyFraming& framing) {
+bool Worker::admit(ClientConnection& client, const http::RequestHead& head, const http::BodyFraming& framing,
+                   bool more_input) {
   if (head.method == http::Method::connect) {
     reject(client, 501, "CONNECT is not supported");
     return false;
@@ -76,8 +78,8 @@ bool Worker::admit(ClientConnection& client, const http::RequestHead& head,
   if (decision.allowed) return true;
   bump(counters_.rate_limited);
   const bool bodiless = framing.kind == http::BodyFraming::Kind::none;
-  const bool keep = bodiless && !draining_ && head.minor_version >= 1 &&
-                    http::wants_keep_alive(head.facts, head.minor_version);
+  const bool keep = bodiless && may_live_on(more_input || more_input_waits(client)) &&
+                    head.minor_version >= 1 && http::wants_keep_alive(head.facts, head.minor_version);
   client.linger = !bodiless || !keep;
   log_refused(client, 429, head.method_text, head.target);
   respond_locally(client, 429, "rate limit exceeded", keep, head.method, decision.retry_after_s);
@@ -110,10 +112,12 @@ Exchange* Worker::make_exchange(ClientConnection& client, const http::RequestHea
 /// Finds a connection for the request and sends it; goes on to the next backend while that fails at once.
 void Worker::dispatch(Exchange& exchange) {
   for (;;) {
-    exchange.upstreams = upstreams_;
+    if (exchange.upstreams != upstreams_) {
+      exchange.upstreams = upstreams_;
+      exchange.attempts = 0;  // the backends are others now
+    }
     if (!pick_backend(exchange)) return;
-    UpstreamConnection* upstream = nullptr;
-    if (!exchange.retried) upstream = exchange.upstreams->take(exchange.backend, now_);
+    UpstreamConnection* upstream = exchange.retried ? nullptr : take_pooled(exchange);
     if (upstream != nullptr) {
       bump(counters_.upstream_reused);
       upstream->reused = true;
@@ -125,8 +129,23 @@ void Worker::dispatch(Exchange& exchange) {
       exchange.upstream = upstream;
       if (send_request(exchange)) return;
     }
-    if (!recover(exchange, errno, "connect")) return;
+    if (!recover(exchange, errno, "the backend closed the connection")) return;
   }
+}
+
+/// An idle connection to the backend, or nullptr. Those on which an event of this turn was seen are closed
+/// already. Where that is not enough, because the turn could not see all events or the request could not be
+/// sent again, the connection is looked at once more.
+UpstreamConnection* Worker::take_pooled(const Exchange& exchange) {
+  const bool look = events_left_ || !exchange.request_bytes_whole || !http::idempotent(exchange.method);
+  while (UpstreamConnection* upstream = exchange.upstreams->take(exchange.backend, now_)) {
+    char byte = 0;
+    if (!look || (::recv(upstream->socket.fd.get(), &byte, 1, MSG_PEEK) < 0 && errno == EAGAIN)) {
+      return upstream;
+    }
+    upstream_connections_.retire(upstream->handle);
+  }
+  return nullptr;
 }
 
 /// False: nobody can serve it, and the client has been told.
@@ -257,6 +276,7 @@ void Worker::pump_request(Exchange& exchange) {
 bool Worker::feed_request(Exchange& exchange, std::string_view bytes) {
   UpstreamConnection& upstream = *exchange.upstream;
   exchange.request_bytes_whole = false;  // from here on it cannot be sent again
+  exchange.request_bytes.clear();
   do {
     gather_.clear();
     const BodyFlow::Fed fed = exchange.request_body.feed(bytes, gather_);
@@ -289,22 +309,20 @@ bool Worker::recover(Exchange& exchange, int os_error, const char* what) {
       return false;
     }
     bump(counters_.upstream_connect_failures);
-    exchange.upstreams->balancer().report_failure(exchange.backend, now_);
-    if (exchange.upstreams == upstreams_) {
-      exchange.tried[exchange.attempts++] = exchange.backend;
-    } else {
-      exchange.attempts = 0;  // the backends are others now
-    }
+    // Out of local ports towards this backend: another one may do, but this one is not to blame.
+    if (os_error != EADDRNOTAVAIL) exchange.upstreams->balancer().report_failure(exchange.backend, now_);
+    exchange.tried[exchange.attempts++] = exchange.backend;
   } else if (dead_in_pool) {
     exchange.retried = true;
     bump(counters_.upstream_retries);
   } else {
-    if (!exchange.response_started) bump(counters_.upstream_errors);
+    bump(counters_.upstream_errors);
     fail(exchange, 502, what);
     return false;
   }
   if (upstream != nullptr) close_upstream(*upstream);
   release_backend(exchange);
+  exchange.request_sent = false;
   return true;
 }
 
@@ -314,7 +332,7 @@ void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view det
   ClientConnection& client = *exchange.client;
   const bool in_step = exchange.request_body.complete();
   const bool keep = in_step && exchange.client_keep_alive && exchange.client_minor_version >= 1 &&
-                    (!draining_ || more_input_waits(client));
+                    may_live_on(more_input_waits(client));
   const http::Method method = exchange.method;
   exchange.status = status;
   end_exchange(exchange, "rejected");
@@ -322,9 +340,14 @@ void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view det
   respond_locally(client, status, detail, keep, method, 0);
 }
 
-/// Ends both sides of a running exchange: there is no clean way to tell the client.
+/// Ends both sides of a running exchange: there is no clean way to tell the client. One that takes the close
+/// for the end of the response must see a reset, or half a response would pass for a whole one.
 void Worker::abort_exchange(Exchange& exchange, std::string_view outcome) {
   ClientConnection& client = *exchange.client;
+  if (exchange.response_until_close) {
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(client.socket.fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  }
   end_exchange(exchange, outcome);
   close_client(client);
 }

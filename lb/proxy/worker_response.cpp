@@ -57,7 +57,8 @@ void Worker::read_response(Exchange& exchange) {
   ClientConnection& client = *exchange.client;
   for (std::size_t moved = 0; upstream.socket.readable && client.socket.outbox.empty();) {
     if (moved >= kTurnBytesMax) {
-      response_resume_.push_back(exchange.handle);
+      if (!exchange.resume_queued) response_resume_.push_back(exchange.handle);
+      exchange.resume_queued = true;
       return;
     }
     const std::size_t have = upstream.inbox.size();
@@ -166,7 +167,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   const ClientConnection& client = *exchange.client;
   const bool tunnel = framing.framing.kind == FramingKind::tunnel;
   // While draining the promise ends, but not before requests that are here already have been answered.
-  const bool lives_on = !draining_ || more_input_waits(client);
+  const bool lives_on = may_live_on(more_input_waits(client));
   exchange.response_keep_alive = exchange.client_keep_alive && out.kind != FramingKind::until_close &&
                                  exchange.request_body.complete() && lives_on && !tunnel;
   exchange.upstream_keep_alive = framing.framing.kind != FramingKind::until_close && !tunnel &&
@@ -190,7 +191,9 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   exchange.status = head.status;
   exchange.logged_backend = exchange.upstreams->set().backend(exchange.backend).name;
   exchange.response_body = BodyFlow{framing.framing, out};
+  exchange.response_until_close = out.kind == FramingKind::until_close;
   exchange.tunnel = tunnel;
+  exchange.request_bytes.clear();  // it will not be sent again
   count_status(head.status);
   return true;
 }
@@ -219,10 +222,12 @@ void Worker::upstream_broken(Exchange& exchange, int os_error) {
   if (recover(exchange, os_error, "the backend broke the connection")) dispatch(exchange);
 }
 
-/// The whole response has been read. Its connection is kept when both sides are certainly in step.
+/// The whole response has been read. Its connection is kept when both sides are certainly in step: the
+/// request has left, and the kernel holds nothing behind the response.
 void Worker::response_done(Exchange& exchange, bool surplus_bytes) {
   UpstreamConnection& upstream = *exchange.upstream;
   const bool reusable = exchange.upstream_keep_alive && !surplus_bytes && exchange.request_sent &&
+                        upstream.socket.outbox.empty() && !upstream.socket.readable &&
                         !upstream.socket.peer_closed && upstream.upstreams == upstreams_;
   if (reusable) {
     upstream.exchange = nullptr;
@@ -246,8 +251,9 @@ void Worker::response_done(Exchange& exchange, bool surplus_bytes) {
 void Worker::finish_exchange(Exchange& exchange) {
   ClientConnection& client = *exchange.client;
   const bool keep = exchange.response_keep_alive;
-  // A client that announced the close itself, or speaks until close, sends nothing that a reset could answer.
-  client.linger = !keep && (exchange.client_keep_alive || !exchange.request_body.complete());
+  // A client that announced the close itself sends nothing that a reset could answer, as a rule.
+  client.linger =
+      !keep && (exchange.client_keep_alive || !exchange.request_body.complete() || client.socket.readable);
   end_exchange(exchange, "ok");
   if (keep) return become_idle(client);
   client.state = ClientConnection::State::finishing;

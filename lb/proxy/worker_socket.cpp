@@ -1,4 +1,6 @@
 // Moving bytes between the worker and its sockets.
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -6,6 +8,15 @@
 #include "lb/proxy/worker.hpp"
 
 namespace lb {
+namespace {
+
+/// Bytes that the kernel holds because the peer has not acknowledged them. 0 when that cannot be told.
+int unsent_bytes(const Socket& socket) noexcept {
+  int bytes = 0;
+  return ::ioctl(socket.fd.get(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+}  // namespace
 
 Worker::Received Worker::receive(Socket& socket, std::size_t offset, std::size_t size_max) {
   for (;;) {
@@ -76,14 +87,28 @@ bool Worker::flush(Socket& socket) {
     const std::string_view bytes = socket.outbox.view();
     const ssize_t n = ::send(socket.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno == EAGAIN;
+    if (n < 0) {
+      if (errno != EAGAIN) return false;
+      socket.unsent = unsent_bytes(socket);
+      return true;
+    }
     socket.outbox.consume(static_cast<std::size_t>(n));
   }
   return true;
 }
 
+/// A socket becomes writable when a third of its buffer is free again: megabytes, for which a slow reader may
+/// need longer than any time-out between two events.
+bool Worker::outbox_moves(Socket& socket) noexcept {
+  if (socket.outbox.empty()) return false;
+  const int before = socket.unsent;
+  socket.unsent = unsent_bytes(socket);
+  return socket.unsent < before;
+}
+
 /// Most sockets never block: they are not registered for writing until they first do, and stay so then.
 void Worker::watch_for_write(Socket& socket, Token token) {
+  socket.unsent = unsent_bytes(socket);
   if (socket.watches_write) return;
   socket.watches_write = true;
   if (socket.watched) loop_.modify(socket.fd.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, token);
