@@ -8,6 +8,7 @@ become our children and are found by kill_leftovers().
 
 import atexit
 import collections
+import contextlib
 import ctypes
 import json
 import os
@@ -269,16 +270,26 @@ def become_subreaper():
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def kill_session(leader):
-    """Kills every process of the session that `leader` led, if it is one of our descendants."""
-    ours = descendants(os.getpid())
-    for pid in ours:
-        try:
-            if os.getsid(pid) == leader:
+def kill_session(leader, timeout=5.0):
+    """Kills every process of the session that `leader` led, if it is one of our descendants, and waits until
+    they are gone."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = [pid for pid in descendants(os.getpid()) if _session_of(pid) == leader]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-    reap_orphans()
+        reap_orphans()
+        if not found or time.monotonic() > deadline:
+            return
+        time.sleep(0.001)
+
+
+def _session_of(pid):
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def reap_orphans():

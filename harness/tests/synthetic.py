@@ -36,50 +36,54 @@ def latency(scale):
     }
 
 
+def both(scale):
+    return {"all": latency(1), "inside": latency(scale), "outside": latency(1)}
+
+
 def result(reloads=12, drops=0, seed=1):
     rng = random.Random(seed)
     duration = reloads + 2.0
-    marks, records = [], []
-    for i in range(1, reloads + 1):
-        bad = i % 5 == 0
-        at = 0.9 + i + rng.random() * 0.1
-        took = 20 + 30 * rng.random()
-        marks.append(
-            {
-                "index": i - 1,
-                "name": f"{i}: change",
-                "ok": not bad,
-                "label": f"g{i}",
-                "removed": [],
-                "added": [],
-                "t_request_s": at,
-                "t_answer_s": at + took / 1000,
-                "window_end_s": at + took / 1000 + 0.5,
-                "answer_ms": took,
-                "attempts_inside": 4100 + i,
-                "drops_inside": 0,
-                "first_with_label_ms": took - 1,
-                "last_without_label_ms": 900.0,
-                "latency": {"new_connection": latency(1.4), "kept_alive": latency(1.1)},
-            }
-        )
-        records.append(
-            {
-                "number": i,
-                "text": "bad: syntax" if bad else f"add b{i} weight 2",
-                "bad": "syntax" if bad else "",
-                "applied": not bad,
-                "by": "command",
-                "duration_ms": took,
-                "label": f"g{i}",
-                "answer": "",
-                "wrong": [],
-                "backends_after": ["b1", "b2"],
-                "state": {},
-                "frozen": False,
-            }
-        )
-    stories, connections = [], _connections(rng, marks, duration)
+    pairs = [_reload(rng, number) for number in range(1, reloads + 1)]
+    marks, records = [mark for mark, _ in pairs], [record for _, record in pairs]
+    ledger = _ledger(rng, marks, duration, drops, seed)
+    attempts = ledger["totals"]["attempts"]
+    return {
+        "version": 1, "target": "lb", "title": "lb", "verdict": ledger["verdict"],
+        "exit_code": ledger["exit_code"],
+        "sentence": f"{drops} dropped of {attempts:,}", "options": {"seed": seed, "profile": "mixed"},
+        "environment": {"date": "2026-11-23 10:00:00 UTC", "command": "reload_zero_drop.py --seed 1"},
+        "notes": [], "problems": [], "log": "", "reloads": records, "kernel_counters": {"ListenDrops": 0},
+        "ledger": ledger, "latency": ledger["latency"],
+        "latency_by_kind": {kind: data["latency"] for kind, data in ledger["kinds"].items()},
+    }
+
+
+def _reload(rng, number):
+    """(mark, record) of one reload; every fifth is a bad one."""
+    bad = number % 5 == 0
+    at, took = 0.9 + number + rng.random() * 0.1, 20 + 30 * rng.random()
+    answered = at + took / 1000
+    mark = {
+        "index": number - 1, "name": f"reload {number} (change)", "ok": not bad, "label": f"g{number}",
+        "removed": [], "added": [], "t_request_s": at, "t_answer_s": answered, "window_end_s": answered + 0.5,
+        "answer_ms": took, "attempts_inside": 4100 + number, "drops_inside": 0,
+        "first_with_label_ms": took - 1,
+        "last_without_label_ms": 900.0,
+        "latency": {"new_connection": latency(1.4), "kept_alive": latency(1.1)},
+    }
+    record = {
+        "number": number, "text": "bad: syntax" if bad else f"add b{number} weight 2",
+        "bad": "syntax" if bad else "",
+        "applied": not bad, "by": "command", "duration_ms": took, "label": f"g{number}", "answer": "",
+        "wrong": [],
+        "backends_after": ["b1", "b2"], "state": {}, "frozen": False,
+    }
+    return mark, record
+
+
+def _drop_some(rng, connections, marks, drops):
+    """Puts drops on kept-alive connections; their stories."""
+    stories = []
     for i in range(drops):
         connection = rng.choice([c for c in connections if c["kind"] == "keepalive"])
         mark = rng.choice(marks)
@@ -87,104 +91,43 @@ def result(reloads=12, drops=0, seed=1):
         connection["drops"].append({"t_s": at, "outcome": "closed_under_request"})
         stories.append(_story(connection, mark, at))
         mark["drops_inside"] += 1
-    attempts = 9000 * int(duration)
-    outcomes = dict.fromkeys(OUTCOMES, 0) | {"ok": attempts - drops, "closed_under_request": drops}
-    kinds = {}
-    for kind, clients in KINDS.items():
-        lost = drops if kind == "keepalive" else 0
-        kinds[kind] = {
-            "attempts": attempts // 4,
-            "ok": attempts // 4 - lost,
-            "drops": lost,
-            "unserved": 0,
-            "unfinished": 0,
-            "local_errors": 0,
-            "connections": clients,
-            "outcomes": {"closed_under_request": lost} if lost else {},
-            "latency": {"all": latency(1), "inside": latency(1.3), "outside": latency(1)},
-        }
-    both = {
-        key: {"all": latency(1), "inside": latency(1.3), "outside": latency(1)}
-        for key in ("new_connection", "kept_alive")
-    }
-    ledger = {
-        "verdict": "drops" if drops else "zero_drops",
-        "exit_code": 1 if drops else 0,
-        "reasons": [],
-        "run": {
-            "t_begin_ns": 0,
-            "t_end_ns": int(duration * 1e9),
-            "duration_s": duration,
-            "seed": seed,
-            "target": "x",
-            "reason": "stop",
-        },
-        "totals": {
-            "attempts": attempts,
-            "ok": attempts - drops,
-            "drops": drops,
-            "unserved": 0,
-            "unfinished": 0,
-            "local_errors": 0,
-            "connections": 4321,
-            "requests_per_s": 9000.0,
-        },
-        "drop_rate": {
-            "observed": drops / attempts,
-            "upper_95": (drops + 3) / attempts,
-            "method": "clopper_pearson" if drops else "rule_of_three",
-        },
-        "outcomes": outcomes,
-        "kinds": kinds,
-        "latency": {**both, "p99_ratio": {"new_connection": 1.3, "kept_alive": 1.3}},
-        "comparison": {
-            "answered": attempts,
-            "backend_records": attempts,
-            "answered_not_seen": 0,
-            "seen_not_answered": 0,
-            "seen_not_sent": 0,
-            "seen_twice": 0,
-            "retried": 0,
-            "duplicated": 0,
-            "request_body_wrong": 0,
-            "backend_disagrees": 0,
-            "status_disagrees": 0,
-        },
-        "removed_backend": {"requests": 0, "on_new_connections": 0, "counted": "request", "by_backend": {}},
-        "backends": {},
-        "labels": {},
-        "marks": marks,
-        "drops": stories,
-        "slowest": [],
-        "timeline": {
-            "t0_ns": 0,
-            "bucket_ms": 100,
-            "labels": [f"g{i}" for i in range(reloads + 1)],
-            "buckets": _buckets(rng, duration, marks, stories),
-            "connections": connections,
-        },
-    }
+    return stories
+
+
+def _kind(kind, attempts, drops):
+    lost = drops if kind == "keepalive" else 0
     return {
-        "version": 1,
-        "target": "lb",
-        "title": "lb",
-        "verdict": ledger["verdict"],
-        "exit_code": ledger["exit_code"],
-        "sentence": f"{drops} dropped of {attempts:,}",
-        "options": {"seed": seed, "profile": "mixed"},
-        "environment": {
-            "date": "2026-11-23 10:00:00 UTC",
-            "command": "reload_zero_drop.py --seed 1",
-            "kernel": "Linux 6.18",
-        },
-        "notes": [],
-        "problems": [],
-        "log": "",
-        "reloads": records,
-        "kernel_counters": {"ListenDrops": 0},
-        "ledger": ledger,
-        "latency": ledger["latency"],
-        "latency_by_kind": {k: v["latency"] for k, v in kinds.items()},
+        "attempts": attempts, "ok": attempts - lost, "drops": lost, "unserved": 0, "unfinished": 0,
+        "local_errors": 0,
+        "connections": KINDS[kind], "outcomes": {"closed_under_request": lost} if lost else {},
+        "latency": both(1.3),
+    }
+
+
+def _ledger(rng, marks, duration, drops, seed):
+    connections = _connections(rng, marks, duration)
+    stories = _drop_some(rng, connections, marks, drops)
+    attempts = 9000 * int(duration)
+    none = ("answered_not_seen", "seen_not_answered", "seen_not_sent", "seen_twice", "retried", "duplicated",
+            "request_body_wrong", "backend_disagrees", "status_disagrees")
+    return {
+        "verdict": "drops" if drops else "zero_drops", "exit_code": 1 if drops else 0, "reasons": [],
+        "run": {"t_begin_ns": 0, "t_end_ns": int(duration * 1e9), "duration_s": duration, "seed": seed,
+                "target": "x", "reason": "stop"},
+        "totals": {"attempts": attempts, "ok": attempts - drops, "drops": drops, "unserved": 0,
+                   "unfinished": 0,
+                   "local_errors": 0, "connections": 4321, "requests_per_s": 9000.0},
+        "drop_rate": {"observed": drops / attempts, "upper_95": (drops + 3) / attempts,
+                      "method": "clopper_pearson" if drops else "rule_of_three"},
+        "outcomes": dict.fromkeys(OUTCOMES, 0) | {"ok": attempts - drops, "closed_under_request": drops},
+        "kinds": {kind: _kind(kind, attempts // 4, drops) for kind in KINDS},
+        "latency": {"new_connection": both(1.3), "kept_alive": both(1.3),
+                    "p99_ratio": {"new_connection": 1.3, "kept_alive": 1.3}},
+        "comparison": {"answered": attempts, "backend_records": attempts, **dict.fromkeys(none, 0)},
+        "removed_backend": {"requests": 0, "on_new_connections": 0, "counted": "request", "by_backend": {}},
+        "backends": {}, "labels": {}, "marks": marks, "drops": stories, "slowest": [],
+        "timeline": {"t0_ns": 0, "bucket_ms": 100, "labels": [f"g{i}" for i in range(len(marks) + 1)],
+                     "buckets": _buckets(rng, duration, marks, stories), "connections": connections},
     }
 
 
