@@ -104,6 +104,7 @@ Result<std::unique_ptr<DataPlane>> make(ProxyOptions options) {
     std::abort();
   }
   if (fault == "hang-warming") hang();
+  if (fault == "slow-warming") ::usleep(300'000);
   if (fault == "exit-warming") std::_Exit(0);
   if (fault == "fail-warming")
     return std::unexpected(Error{.message = "the fake data plane does not want to"});
@@ -114,7 +115,7 @@ std::expected<ReloadCandidate, ConfigErrors> load(const std::string& path) {
   auto loaded = config_load(path);
   if (!loaded) return std::unexpected(loaded.error());
   const std::string fault = fault_of(*loaded->config);
-  if (fault == "crash-loading") std::raise(SIGSEGV);
+  if (fault == "crash-loading") std::raise(SIGKILL);
   if (fault == "hang-loading") hang();
   ReloadCandidate candidate{.loaded = std::move(*loaded)};
   if (fault == "warn") candidate.warnings.push_back("backend \"b\": does not answer");
