@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <barrier>
 #include <cmath>
 #include <numeric>
 #include <thread>
@@ -78,12 +79,14 @@ TEST(WeightedRoundRobin, KeepsProportionsBehindAnOverwhelmingBackendThatIsAside)
 TEST(WeightedRoundRobin, IsExactOverFourThreads) {
   const std::vector<std::uint32_t> weights{5, 1, 3, 7, 0, 2};  // a period of 18
   Fleet f{BalanceAlgorithm::weighted_round_robin, weights};
-  constexpr std::uint64_t kPeriods = 4000;
+  constexpr std::uint64_t kPeriods = 40'000;
   std::vector<std::vector<std::uint64_t>> counts(4, std::vector<std::uint64_t>(weights.size()));
   {
+    std::barrier together{4};
     std::vector<std::jthread> threads;
     for (std::size_t t = 0; t < 4; ++t) {
       threads.emplace_back([&, t] {
+        together.arrive_and_wait();
         for (std::uint64_t i = 0; i < 18 * kPeriods / 4; ++i) {
           const Pick pick = f.balancer->pick({.now = testing::kNow});
           ++counts[t][pick.backend];

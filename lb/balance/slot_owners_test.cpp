@@ -43,6 +43,14 @@ TEST(SlotOwners, BothWaysOfDecidingAgree) {
           << count << " up to " << weight_max;
     }
   }
+  // Few slots, many times: who reaches the last of them is decided in most turns.
+  Random random{6};
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<Contender> all(1 + random.below(12));
+    for (Contender& contender : all) contender = {random(), 1 + random.below(5)};
+    std::ranges::sort(all, {}, &Contender::key);
+    ASSERT_EQ(owners(all, Way::compared, 4), owners(all, Way::all_at_once, 4)) << "round " << round;
+  }
 }
 
 TEST(SlotOwners, AContenderThatLeavesGivesUpItsOwnSlotsAndNoOther) {

@@ -6,7 +6,8 @@
 // A key is looked for in one set. Two keys of one set with equal tags share a bucket: with a full table
 // fewer than 1 client in 10,000. A new key takes over the bucket that is nearest to full. That is one
 // exchange of the tag word, so that two workers that bring the same key at once cannot make two
-// buckets of it, and when the bucket was full there is nothing else to do.
+// buckets of it, and when the bucket was full there is nothing else to do. A key that returns in the very
+// nanoseconds in which its full bucket is taken over may be granted a token that is not counted.
 #pragma once
 
 #include <algorithm>
@@ -49,13 +50,17 @@ class BucketTable final {
       const unsigned way = victim(set, tags);
       const bool free = tag_of(tags, way) == 0;
       std::uint64_t full_at = set.full_at[way].load(std::memory_order_relaxed);
+      const bool full = full_at <= now;
+      // A bucket that is full stays so, but from now on it is not the one that has been full longest: who
+      // brings another new key before this one is used must not take the same.
+      if (full) set.full_at[way].compare_exchange_strong(full_at, now, std::memory_order_relaxed);
       const std::uint64_t renamed = (tags & ~(kTagMask << (way * kTagBits))) | tag << (way * kTagBits);
       // On failure another worker renamed a bucket of this set, perhaps to our key: look again.
       if (!set.tags.compare_exchange_weak(tags, renamed, std::memory_order_acq_rel)) continue;
-      const bool evicted = !free && full_at > now;
+      const bool evicted = !free && !full;
       // Fill it. Should this fail, a request was counted meanwhile and the new key inherits the debt,
       // which lets nobody exceed the rate.
-      if (full_at > now) set.full_at[way].compare_exchange_strong(full_at, now, std::memory_order_relaxed);
+      if (!full) set.full_at[way].compare_exchange_strong(full_at, now, std::memory_order_relaxed);
       return {set.full_at[way], evicted};
     }
   }

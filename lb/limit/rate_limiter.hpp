@@ -31,7 +31,7 @@ class RateLimiter final {
   };
   /// Takes one token from the bucket of `client_hash`, or refuses and takes none. However many threads call,
   /// and if their clocks disagree, a client is granted at most burst + per_second * (latest - earliest
-  /// `now`).
+  /// `now`), as long as its bucket is not recycled.
   Decision take(std::uint64_t client_hash, Instant now) noexcept;
 
   /// Buckets recycled although not yet full again: the table was too small for the clients.
