@@ -6,6 +6,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -326,6 +327,75 @@ TEST(ProxyFaults, BytesAfterTheLastRequestDoNotResetItsAnswer) {
   gate.set_value();
   EXPECT_THAT(client.read_message(), EndsWith("hello"));
   EXPECT_TRUE(client.at_end());
+}
+
+/// While it lives the process cannot open another descriptor.
+class NoDescriptorsLeft final {
+ public:
+  NoDescriptorsLeft() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit low{.rlim_cur = 200, .rlim_max = before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+    for (;;) {
+      Fd fd{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+      if (!fd) break;
+      fillers_.push_back(std::move(fd));
+    }
+  }
+  ~NoDescriptorsLeft() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+  std::vector<Fd> fillers_;
+};
+
+TEST(ProxyFaults, OutOfDescriptorsItServesWhatItHasAndAcceptsTheRestLater) {
+  ScriptedBackend backend{always(kHello)};
+  ProxyUnderTest proxy{to_backend(backend.port())};
+  Wire served = proxy.connect();
+  served.send(kGet);
+  ASSERT_THAT(served.read_message(), EndsWith("hello"));
+  Fd waiting{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  socklen_t size = sizeof to;
+  ASSERT_EQ(::getpeername(served.fd(), reinterpret_cast<sockaddr*>(&to), &size), 0);
+  int connected = -1;
+  bool refused = false;
+  std::string answer;
+  {
+    const NoDescriptorsLeft none;
+    connected = ::connect(waiting.get(), reinterpret_cast<sockaddr*>(&to), sizeof to);
+    refused = proxy.counted([](const CounterTotals& c) { return c.accept_errors > 0; });
+    served.send(kGet);
+    answer = served.read_message();
+  }
+  ASSERT_EQ(connected, 0);
+  ASSERT_TRUE(refused);
+  EXPECT_THAT(answer, EndsWith("hello"));
+  Wire late{std::move(waiting)};
+  late.send(kGet);
+  EXPECT_THAT(late.read_message(), EndsWith("hello"));
+  EXPECT_FALSE(proxy->backends()[0].aside);
+}
+
+TEST(ProxyFaults, ABackendIsNotBlamedWhenDescriptorsAreOut) {
+  ScriptedBackend backend{always(kHello)};
+  ProxyUnderTest proxy{to_backend(backend.port())};
+  Wire client = proxy.connect();
+  ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.connections_accepted == 1; }));
+  std::string answer;
+  {
+    // Nothing is expected in here: the undefined behaviour sanitizer needs descriptors to look at objects.
+    const NoDescriptorsLeft none;
+    client.send(kGet);
+    answer = client.read_message();
+  }
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 503 "));
+  EXPECT_FALSE(proxy->backends()[0].aside);
+  EXPECT_EQ(proxy->backends()[0].in_flight, 0U);
+  client.send(kGet);
+  EXPECT_THAT(client.read_message(), EndsWith("hello"));
 }
 
 }  // namespace

@@ -239,6 +239,8 @@ TEST(ProxyStorm, NothingIsLeftBehindWhenAReloadEndsIt) {
   Config config = stormy({first.port(), second.port(), 1});  // on port 1 nobody listens
   Config next = stormy({third.port(), second.port()});
   config.access_log = next.access_log = "/dev/null";
+  // Long enough for everybody, or so short that many are cut off.
+  config.drain_timeout = seed % 2 == 0 ? Milliseconds{1'500} : Milliseconds{seed / 2 % 100};
   ProxyUnderTest proxy{config, ListenerWishes{.keep_open = true}};
   Storm storm{seed};
   storm.begin(proxy);
