@@ -8,6 +8,6 @@ tools/python.sh harness/reload_zero_drop.py --reloads "${RELOADS:-20}" \
   --json build/demo/result.json --html build/demo/report.html "$@" || status=$?
 if [[ -s build/demo/report.html ]]; then
   echo
-  echo "The picture of this run: $PWD/build/demo/report.html"
+  echo "The picture of this run: file://$PWD/build/demo/report.html"
 fi
 exit "$status"

@@ -97,6 +97,15 @@ def prepare_config(config_path, port, ports):
     return chosen
 
 
+def running_pid(pid_file):
+    """The pid of a balancer that an earlier run left or another terminal runs, or None."""
+    try:
+        pid = int(pid_file.read_text())
+        return pid if pathlib.Path(os.readlink(f"/proc/{pid}/exe")).name == LB.name else None
+    except (OSError, ValueError):
+        return None
+
+
 def wait_ready(child, port, pid_file):
     """Until the balancer wrote its pid file and accepts a connection."""
     deadline = time.monotonic() + READY_SECONDS_MAX
@@ -121,22 +130,23 @@ def shown(path):
 def print_help(port, config_path, pid_file):
     config, pid, balancer = shown(config_path), shown(pid_file), shown(LB)
     balancer = balancer if "/" in balancer else f"./{balancer}"
-    print(f"""
-  http://127.0.0.1:{port}/ is balanced over {', '.join(WEIGHTS)}. In another terminal:
-
-  curl -i http://127.0.0.1:{port}/                   which backend answers? (X-Backend)
-  for i in 1 2 3 4 5 6; do curl -s -o /dev/null -D - http://127.0.0.1:{port}/ | grep X-Backend; done
-
-  $EDITOR {config}                       change a weight, take a backend out, then
-  {balancer} check {config}                would it be accepted?
-  kill -HUP $(cat {pid})                  reload, or, to get an answer:
-  {balancer} reload --pid-file {pid}
-  {balancer} status --pid-file {pid}
-
-  curl 'http://127.0.0.1:{port}/?size=1000000&rate=100000' -o /dev/null
-                                                       a slow download; reload meanwhile: it is not cut
-  Ctrl-C ends everything.
-""", flush=True)
+    url = f"http://127.0.0.1:{port}/"
+    lines = [
+        (f"curl -i '{url}?echo=headers'", "which backend (X-Backend), and what it was sent"),
+        (f"for i in 1 2 3 4 5 6; do curl -so /dev/null -D - {url} | grep X-Backend; done", ""),
+        ("", ""),
+        (f"$EDITOR {config}", "change a weight, take a backend out; then"),
+        (f"{balancer} check {config}", "would it be accepted?"),
+        (f"kill -HUP $(cat {pid})", "reload; or, to get an answer:"),
+        (f"{balancer} reload --pid-file {pid}", ""),
+        (f"{balancer} status --pid-file {pid}", ""),
+        ("", ""),
+        (f"curl -o /dev/null '{url}?size=1000000&rate=100000'", "slow: reload meanwhile, it is not cut"),
+    ]
+    print(f"\n  {url} is balanced over {', '.join(WEIGHTS)}. In another terminal:\n")
+    for command, remark in lines:
+        print(f"    {command:<52} {remark and '# ' + remark}".rstrip())
+    print("\n  Ctrl-C ends everything.\n", flush=True)
 
 
 def stop(children):
@@ -163,6 +173,9 @@ def main():
             raise SystemExit(f"run: {program.relative_to(ROOT)} is not built; run make")
     RUN.mkdir(parents=True, exist_ok=True)
     config_path, pid_file = RUN / "lb.json", RUN / "lb.pid"
+    already = running_pid(pid_file)
+    if already:
+        raise SystemExit(f"run: already running, pid {already}; end it with Ctrl-C there, or kill {already}")
     children = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
