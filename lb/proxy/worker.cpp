@@ -311,12 +311,9 @@ void Worker::on_client_timer(ClientConnection& client) {
   switch (client.state) {
     case State::idle:
       // A request may have arrived within this very turn: it is served, not closed under.
-      if (draining_ || client.requests > 0) {
-        char byte = 0;
-        if (::recv(client.socket.fd.get(), &byte, 1, MSG_PEEK) > 0) {
-          client.socket.readable = true;
-          return read_client(client);
-        }
+      if (char byte = 0; ::recv(client.socket.fd.get(), &byte, 1, MSG_PEEK) > 0) {
+        client.socket.readable = true;
+        return read_client(client);
       }
       if (draining_) bump(counters_.drain_closed_idle);
       return close_client(client);
