@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <exception>
 #include <nlohmann/json.hpp>
 
 #include "harness/traffic/backend_server.hpp"
@@ -224,5 +225,10 @@ int main_checked(int argc, char** argv) {
 }  // namespace lb::traffic
 
 int main(int argc, char** argv) {
-  return lb::traffic::main_checked(argc, argv);
+  try {
+    return lb::traffic::main_checked(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "lb_backend: %s\n", error.what());
+    return 2;
+  }
 }

@@ -175,9 +175,9 @@ void PrintTo(const FaultCase& c, std::ostream* out) {
   *out << c.name;
 }
 
-class Fault_ : public testing::TestWithParam<FaultCase> {};
+class EachFault : public testing::TestWithParam<FaultCase> {};
 
-TEST_P(Fault_, IsFoundAsWhatItIsAndAsOftenAsItHappened) {
+TEST_P(EachFault, IsFoundAsWhatItIsAndAsOftenAsItHappened) {
   const FaultCase& wanted = GetParam();
   Rig rig(1);
   rig.script(wanted.script);
@@ -202,7 +202,7 @@ TEST_P(Fault_, IsFoundAsWhatItIsAndAsOftenAsItHappened) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Faults, Fault_,
+    Faults, EachFault,
     testing::Values(FaultCase{"reset_at_request", R"({"mode":"reset","every":3})",
                               Outcome::reset_before_first_byte, Phase::wait, ECONNRESET, Detail::reset},
                     FaultCase{"reset_in_head", R"({"mode":"reset","at":"head","every":3})",

@@ -86,7 +86,7 @@ Result<void> FaultyBalancer::reload(std::vector<Address> backends, Nanos now) {
       break;
     case Control::kill_tunnel:
       close_all([](const Session& s) {
-        return s.stage == Stage::tunnel || (s.stage == Stage::active && s.answering);
+        return s.stage == Stage::tunnel || (s.stage == Stage::active && s.answering && !s.answer_done);
       });
       break;
     default:

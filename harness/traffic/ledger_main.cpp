@@ -1,6 +1,7 @@
 // lb_ledger: compares the ledgers of lb_traffic and lb_backend and judges. See README.md.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
 
 #include "harness/traffic/report.hpp"
 #include "lb/base/file.hpp"
@@ -78,5 +79,10 @@ int main_checked(int argc, char** argv) {
 }  // namespace lb::traffic
 
 int main(int argc, char** argv) {
-  return lb::traffic::main_checked(argc, argv);
+  try {
+    return lb::traffic::main_checked(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "lb_ledger: %s\n", error.what());
+    return 2;
+  }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace lb::traffic {
 namespace {
@@ -72,7 +73,7 @@ Result<std::vector<Mark>> parse_marks(std::string_view json) {
     if (mark.window_end < mark.t_answer) return bad(i, "window_end_ns is before t_answer_ns");
     marks.push_back(std::move(mark));
   }
-  std::ranges::stable_sort(marks, {}, &Mark::t_request);
+  std::ranges::sort(marks, {}, [](const Mark& mark) { return std::pair(mark.t_request, mark.t_answer); });
   return marks;
 }
 

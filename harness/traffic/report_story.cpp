@@ -258,8 +258,10 @@ std::vector<Around> around_marks(const Case& judged) {
                around[static_cast<std::size_t>(nearest)]);
     if (!item.inside) continue;
     const LatencyClass kind = latency_class(judged.streams[item.stream].kind, r);
-    for (auto i = static_cast<std::size_t>(nearest) + 1; i-- > 0 && around[i].latest_end >= r.t_due;) {
-      if (marks[i].t_request <= r.t_end && marks[i].window_end >= r.t_due) around[i].add(item, kind);
+    for (int i = nearest; i >= 0; --i) {
+      const auto at = static_cast<std::size_t>(i);
+      if (around[at].latest_end < r.t_due) break;
+      if (marks[at].t_request <= r.t_end && marks[at].window_end >= r.t_due) around[at].add(item, kind);
     }
   }
   return around;

@@ -1,6 +1,7 @@
 // What the picture is drawn from: latencies in buckets of time, and a sample of connections as lines.
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "harness/traffic/report_parts.hpp"
 
@@ -107,11 +108,9 @@ ConnectionPick::ConnectionPick(const Case& judged, std::size_t lines, std::size_
       requests_[slot].push_back(i);
   }
   for (auto& requests : requests_) {
-    std::ranges::sort(requests, {},
-                      [&](std::uint32_t i) { return judged.items[i].record->request_on_connection; });
-    std::ranges::stable_sort(requests, {}, [&](std::uint32_t i) {
+    std::ranges::sort(requests, {}, [&](std::uint32_t i) {
       const TrafficRecord& r = *judged.items[i].record;
-      return r.t_send != 0 ? r.t_send : r.t_connect_begin;
+      return std::pair(r.t_send != 0 ? r.t_send : r.t_connect_begin, r.request_on_connection);
     });
   }
 }

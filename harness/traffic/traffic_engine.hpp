@@ -194,7 +194,7 @@ class TrafficEngine final {
   void on_connected(Connection& c);
   Exchange& add_exchange(Connection& c, Nanos due);
   void send_requests(Connection& c);
-  void write_request(Connection& c, Exchange& exchange);
+  void write_request(Connection& c, Exchange& x);
   void write_body_whole(Connection& c, std::uint64_t key, std::uint64_t size, bool chunked);
   void write_body_piece(Connection& c, std::uint64_t key, std::uint64_t offset, std::uint64_t size,
                         bool chunked);
@@ -212,7 +212,7 @@ class TrafficEngine final {
   void take_bytes(Connection& c, std::string_view bytes);
   std::size_t process(Connection& c, std::string_view bytes);
   std::size_t process_head(Connection& c, std::string_view bytes);
-  void on_final_head(Connection& c, Exchange& exchange);
+  void on_final_head(Connection& c, Exchange& x);
   void on_interim(Connection& c, int status);
   void answer_complete(Connection& c);
   void settle(Connection& c);

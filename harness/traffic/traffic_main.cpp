@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <nlohmann/json.hpp>
 
 #include "harness/traffic/lines.hpp"
@@ -80,7 +81,6 @@ class TrafficProgram final {
   Nanos next_progress_ = 0;
   Nanos last_progress_ = 0;
   int drops_told_ = 0;
-  bool stdin_open_ = true;
 };
 
 Result<int> TrafficProgram::stream_of(const Json& command) const {
@@ -403,5 +403,10 @@ int main_checked(int argc, char** argv) {
 }  // namespace lb::traffic
 
 int main(int argc, char** argv) {
-  return lb::traffic::main_checked(argc, argv);
+  try {
+    return lb::traffic::main_checked(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "lb_traffic: %s\n", error.what());
+    return 2;
+  }
 }

@@ -83,7 +83,7 @@ bool headers(const Json& value, std::string& to) {
     std::string line;
     if (!text(item, line) || !is_clean(name) || name.empty() || name.find(':') != std::string::npos)
       return false;
-    to += name + ": " + line + "\r\n";
+    to.append(name).append(": ").append(line).append("\r\n");
   }
   return true;
 }
@@ -214,8 +214,10 @@ Result<void> read_object(const Json& object, const std::string& where, F&& read)
   if (!object.is_object()) return bad(where, "expected an object");
   for (const auto& [key, value] : object.items()) {
     const Read result = read(key, value);
-    if (result == Read::unknown) return bad(where + "/" + key, "unknown key (or not one of this kind)");
-    if (result == Read::bad) return bad(where + "/" + key, "cannot be " + value.dump());
+    if (result == Read::unknown)
+      return bad(std::string(where).append("/").append(key), "unknown key (or not one of this kind)");
+    if (result == Read::bad)
+      return bad(std::string(where).append("/").append(key), "cannot be " + value.dump());
   }
   return {};
 }
