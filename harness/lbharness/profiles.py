@@ -23,6 +23,8 @@ def _others(scale):
             "think_ms": pause,
             "params": {"depth": [2, 6]},
         },
+        # Pauses about as long as the time after which a draining balancer gives up on a quiet connection.
+        {"name": "patient", "kind": "keepalive", "clients": 64, "think_ms": [200, 1800]},
         {"name": "race", "kind": "race", "clients": 32},
         {"name": "slow_upload", "kind": "slow_upload", "clients": 4},
         {"name": "slow_reader", "kind": "slow_download", "clients": 2, "params": {"slow_side": "client"}},

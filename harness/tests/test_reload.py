@@ -6,6 +6,7 @@ import time
 
 import pytest
 from lbharness import process, wire
+from lbharness.balancer import frozen
 from lbharness.process import wait_until
 from lbharness.wire import Connection, fetch, format_request
 
@@ -135,6 +136,26 @@ def test_request_sent_at_the_moment_of_the_drain(start):
     for client in clients:
         client.close()
     assert not failures
+
+
+def test_request_that_arrived_before_the_quiet_time_was_noticed(start):
+    """The old generation is stopped while its idle connections become overdue and a request arrives on each.
+    When it goes on, it finds both at once, and must look for requests before it closes."""
+    lb, reload = start(timeouts={"quiet": 0.5})
+    old = lb.current()["pid"]
+    clients = [Connection(lb.address) for _ in range(100)]
+    for client in clients:
+        assert client.request(target="/?size=1").status == 200
+    reload()
+    with frozen([old]):
+        overdue = time.monotonic() + 0.7
+        wait_until(lambda: time.monotonic() > overdue, what="the connections to be overdue")
+        for client in clients:
+            client.send(format_request(target="/?size=1"))
+    for client in clients:
+        response = client.read_response()
+        assert response.status == 200 and response.closes
+        client.close()
 
 
 def test_removed_backend_gets_nothing_more_even_on_old_connections(start, backends):

@@ -98,6 +98,8 @@ def test_same_load_on_a_peer(target):
     code, output = run(
         "--target", target, "--profile", "moderate", "--rate", 800, "--reloads", 2, "--interval", 0.5
     )
+    if code == 2 and "is not installed" in output:
+        pytest.skip(f"{target} is not installed and cannot be")
     assert code in (0, 1), output
     assert target in output and "dropped of" in output
 
