@@ -30,6 +30,7 @@ namespace {
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
+constexpr std::size_t kWarningsMax = 100;  // told of one configuration
 constexpr int kFlushMs = 500;  // the last message waits this long for a supervisor that does not read
 
 /// Available processors, as the workers see them.
@@ -172,6 +173,11 @@ bool Generation::load(const ChannelMessage& message) {
     }
     loaded_ = std::move(candidate->loaded);
     ready_.warnings = std::move(candidate->warnings);
+    if (const std::size_t count = ready_.warnings.size(); count > kWarningsMax) {
+      ready_.warnings.resize(kWarningsMax);
+      ready_.warnings.push_back("and " + std::to_string(count - kWarningsMax) +
+                                " more backends do not answer");
+    }
   }
   Config effective = *loaded_.config;
   if (options_.override_access_log) effective.access_log = options_.access_log;

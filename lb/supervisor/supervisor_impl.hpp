@@ -43,6 +43,7 @@ class Supervisor final {
 
  private:
   static constexpr std::size_t kHistoryMax = 32;
+  static constexpr std::size_t kWarningsLoggedMax = 10;  // of one reload; its answer has more of them
   static constexpr auto kStatusTimeout = std::chrono::milliseconds{500};
   static constexpr auto kAdoptTimeout = std::chrono::seconds{2};
 

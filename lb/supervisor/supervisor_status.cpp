@@ -89,13 +89,15 @@ void Supervisor::answer(const Answer& command) {
     record.duration_us = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(now_ - handle->started).count());
     if (handle->loaded) record.config = hash_text(handle->loaded->hash);
+    record.warnings = handle->warnings;
     if (handle->ready) {
       record.phases = handle->ready->phases;
-      record.warnings = handle->ready->warnings;
+      record.warnings.insert(record.warnings.end(), handle->ready->warnings.begin(),
+                             handle->ready->warnings.end());
     }
-    record.warnings.insert(record.warnings.end(), handle->warnings.begin(), handle->warnings.end());
   }
-  if (command.applied && !command.reason.empty()) record.warnings.push_back(command.reason);
+  if (command.applied && !command.reason.empty())
+    record.warnings.insert(record.warnings.begin(), command.reason);
   if (!command.applied) last_error_ = command.reason;
   log_answer(command, record);
   const std::string json = dump(reload_json(record));
@@ -113,8 +115,12 @@ void Supervisor::answer(const Answer& command) {
 }
 
 void Supervisor::log_answer(const Answer& command, const ReloadRecord& record) {
-  for (const std::string& warning : record.warnings) {
-    log_.warn("reload.warning", warning, {{"generation", record.to}, {"config", record.config}});
+  for (std::size_t i = 0; i < record.warnings.size(); ++i) {
+    const bool last = i == kWarningsLoggedMax;
+    const std::string more = "and " + std::to_string(record.warnings.size() - i) + " more warnings";
+    log_.warn("reload.warning", last ? more : record.warnings[i],
+              {{"generation", record.to}, {"config", record.config}});
+    if (last) break;
   }
   if (command.boot) {
     if (command.applied) return log_ready(*command.to);
