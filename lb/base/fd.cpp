@@ -16,6 +16,8 @@ void Fd::reset(int fd) noexcept {
   fd_ = fd;
 }
 
-Fd Fd::duplicate() const noexcept { return Fd{::fcntl(fd_, F_DUPFD_CLOEXEC, 0)}; }
+Fd Fd::duplicate() const noexcept {
+  return Fd{::fcntl(fd_, F_DUPFD_CLOEXEC, 0)};
+}
 
 }  // namespace lb

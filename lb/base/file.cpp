@@ -30,7 +30,7 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
 }
 
 Result<std::string> read_fd(int fd, std::string_view name, std::size_t bytes_max) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) return std::unexpected(system_error("stat", name, errno));
   if (S_ISDIR(info.st_mode)) return std::unexpected(system_error("read", name, EISDIR));
   const bool seekable = S_ISREG(info.st_mode);

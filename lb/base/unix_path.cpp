@@ -19,7 +19,8 @@ Result<UnixPath> UnixPath::of(const std::string& path) {
     text = "/proc/self/fd/" + std::to_string(result.folder_.get()) + "/" +
            path.substr(slash == std::string::npos ? 0 : slash + 1);
   }
-  if (path.empty() || text.size() >= sizeof result.address_.sun_path || path.find('\0') != std::string::npos) {
+  if (path.empty() || text.size() >= sizeof result.address_.sun_path ||
+      path.find('\0') != std::string::npos) {
     return std::unexpected(system_error("use the socket path", path, path.empty() ? ENOENT : ENAMETOOLONG));
   }
   std::memcpy(result.address_.sun_path, text.data(), text.size());

@@ -1,5 +1,6 @@
-// UnixPath: the address of a Unix socket for bind(2) and connect(2), also when its path is longer than the 107
-// bytes of sockaddr_un: then by way of the folder's descriptor, /proc/self/fd/N/NAME. Keep it until the call.
+// UnixPath: the address of a Unix socket for bind(2) and connect(2), also when its path is longer than the
+// 107 bytes of sockaddr_un: then by way of the folder's descriptor, /proc/self/fd/N/NAME. Keep it until the
+// call.
 #pragma once
 
 #include <sys/socket.h>

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "lb/base/random.hpp"
 #include "lb/limit/rate_limiter.hpp"
 #include "lb/proxy/upstream_set.hpp"
 #include "lb/proxy/worker.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr Milliseconds kResolveBudget{2000};
 constexpr Milliseconds kResolveAgain{5000};
+constexpr std::size_t kRateLimitBuckets = 1U << 16U;
 
 std::uint32_t worker_count(const Config& config) {
   if (config.workers > 0) return config.workers;
@@ -122,7 +124,10 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
     shared.access_log = std::move(*file);
   }
   if (config.rate_limit) {
-    shared.limiter = std::make_unique<RateLimiter>(config.rate_limit->per_ip, config.rate_limit->burst);
+    // Seeded, so that nobody can compute which addresses share a bucket.
+    shared.limiter =
+        std::make_unique<RateLimiter>(config.rate_limit->per_ip, config.rate_limit->burst, kRateLimitBuckets,
+                                      mix64(options.seed ^ kRateLimitBuckets));
   }
   for (const HeaderField& field : config.response_headers) {
     shared.response_block += field.name + ": " + field.value + "\r\n";

@@ -30,25 +30,17 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
+using wire::always;
 using wire::answering;
 using wire::backend_at;
 using wire::ListenerWishes;
 using wire::ProxyUnderTest;
 using wire::ScriptedBackend;
+using wire::to_backend;
 using wire::Wire;
 
 constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 constexpr std::string_view kHello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-
-Config to_backend(std::uint16_t port) {
-  Config config;
-  config.backends = {backend_at(port)};
-  return config;
-}
-
-ScriptedBackend::Script always(std::string_view response) {
-  return answering([response = std::string{response}](const std::string&) { return response; });
-}
 
 /// A port on which nobody listens; the kernel does not give it away while `holder` lives.
 std::uint16_t refusing_port(Fd& holder) {

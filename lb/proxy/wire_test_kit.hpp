@@ -168,11 +168,22 @@ inline ScriptedBackend::Script answering(std::function<std::string(const std::st
   };
 }
 
+/// Answers each request with the same bytes.
+inline ScriptedBackend::Script always(std::string_view response) {
+  return answering([response = std::string{response}](const std::string&) { return response; });
+}
+
 inline BackendConfig backend_at(std::uint16_t port, std::string name = {}) {
   BackendConfig backend;
   backend.endpoint = Endpoint{.host = "127.0.0.1", .port = port};
   backend.name = name.empty() ? backend.endpoint.text() : std::move(name);
   return backend;
+}
+
+inline Config to_backend(std::uint16_t port) {
+  Config config;
+  config.backends = {backend_at(port)};
+  return config;
 }
 
 /// What a test may want of its listening socket.
