@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 Result<std::string> control_folder(bool create) {
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
   const std::string base = runtime != nullptr && runtime[0] == '/' ? runtime : "/tmp";
-  const std::string folder = base + "/lb-" + std::to_string(::geteuid());
+  std::string folder = base + "/lb-" + std::to_string(::geteuid());
   if (create && ::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
     return std::unexpected(system_error("mkdir", folder, errno));
   }

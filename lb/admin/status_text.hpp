@@ -8,7 +8,7 @@
 namespace lb {
 
 /// Several lines, the last with its end.
-std::string status_text(std::string_view json);
+std::string status_text(std::string_view line);
 
 struct ReloadText {
   bool understood = false;  // the answer was JSON with an "ok"
@@ -17,6 +17,6 @@ struct ReloadText {
   std::string warnings{};  // a line each, "warning: ..."
   std::string reason{};    // rejected: verbatim, may have several lines
 };
-ReloadText reload_text(std::string_view json);
+ReloadText reload_text(std::string_view line);
 
 }  // namespace lb

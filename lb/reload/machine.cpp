@@ -1,6 +1,7 @@
 #include "lb/reload/machine.hpp"
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "lb/base/result.hpp"
@@ -166,12 +167,12 @@ void ReloadMachine::on(const Ready& event) {
   attempt_->handing_over = true;
   attempt_->handover_deadline = now_ + limits_.handover_timeout;
   if (old) attempt_->from = old;
-  for (auto older = generations_.rbegin(); older != generations_.rend(); ++older) {
-    const Phase phase = older->second.phase;
-    if (older->first == event.id) continue;
+  for (auto& [id, generation] : std::views::reverse(generations_)) {
+    const Phase phase = generation.phase;
+    if (id == event.id) continue;
     if (phase != Phase::serving && phase != Phase::handing && phase != Phase::draining) continue;
-    attempt_->awaited.push_back(older->first);
-    hand_over(older->first, older->second, event.id);
+    attempt_->awaited.push_back(id);
+    hand_over(id, generation, event.id);
   }
   if (attempt_->awaited.empty()) finish_attempt(true, {});
 }

@@ -73,7 +73,7 @@ class Generation final {
 
   bool start();
   std::optional<ChannelMessage> await(MessageType type);
-  bool load(const ChannelMessage& start);
+  bool load(const ChannelMessage& message);
   bool proceed(const ChannelMessage& message);
   bool open_log();
   bool serve(AdoptedListeners listeners, Instant listen_begin);
@@ -449,7 +449,8 @@ void Generation::report_drained() {
                       .counters = named(plane_->counters())});
   if (channel_.open() && channel_.wants_write()) {
     pollfd fd{channel_.fd(), POLLOUT, 0};
-    if (::poll(&fd, 1, kFlushMs) > 0) (void)channel_.flush();
+    ::poll(&fd, 1, kFlushMs);
+    if (auto flushed = channel_.flush(); !flushed) log_->warn("channel.closed", flushed.error().message);
   }
 }
 

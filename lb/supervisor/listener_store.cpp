@@ -15,7 +15,7 @@ namespace lb {
 namespace {
 
 constexpr std::string_view kUnixPrefix = "unix:";
-constexpr int kActivatedMax = 1024;
+constexpr long kActivatedMax = 1024;
 
 std::string address_of(int fd) {
   auto text = local_address_text(fd);
@@ -26,6 +26,12 @@ int socket_option(int fd, int level, int name) {
   int value = 0;
   socklen_t size = sizeof value;
   return ::getsockopt(fd, level, name, &value, &size) == 0 ? value : 0;
+}
+
+/// 0 when it is not set or no number.
+long number_in_environment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? 0 : std::strtol(text, nullptr, 10);
 }
 
 bool contains(const std::vector<std::string>& list, const std::string& item) {
@@ -105,12 +111,14 @@ std::vector<ListenerStore::Summary> ListenerStore::summary() const {
 
 std::vector<int> ListenerStore::fds() const {
   std::vector<int> list;
+  list.reserve(sockets_.size());
   for (const Socket& socket : sockets_) list.push_back(socket.fd.get());
   return list;
 }
 
 std::vector<std::string> ListenerStore::labels() const {
   std::vector<std::string> list;
+  list.reserve(sockets_.size());
   for (const Socket& socket : sockets_) list.push_back(socket.endpoint);
   return list;
 }
@@ -125,10 +133,9 @@ bool activation_serves(int fd, std::string_view address, std::string_view endpoi
 }
 
 std::vector<Fd> take_activated_sockets() {
-  const char* pid = std::getenv("LISTEN_PID");
-  const char* count = std::getenv("LISTEN_FDS");
-  const bool ours = pid != nullptr && count != nullptr && std::atol(pid) == ::getpid();
-  const int number = ours ? std::clamp(std::atoi(count), 0, kActivatedMax) : 0;
+  const bool ours = number_in_environment("LISTEN_PID") == ::getpid();
+  const int number =
+      ours ? static_cast<int>(std::clamp(number_in_environment("LISTEN_FDS"), 0L, kActivatedMax)) : 0;
   ::unsetenv("LISTEN_PID");
   ::unsetenv("LISTEN_FDS");
   ::unsetenv("LISTEN_FDNAMES");

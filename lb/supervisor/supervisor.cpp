@@ -211,7 +211,10 @@ void Supervisor::on_channel(GenerationId id) {
   for (;;) {
     GenerationHandle* handle = find(id);
     if (handle == nullptr || !handle->channel.open()) return;
-    (void)handle->channel.flush();  // a peer that is gone is noticed below, after what it still said
+    if (auto flushed = handle->channel.flush(); !flushed) {
+      // It is gone, which is told below, after what it still said.
+      log_.write(LogLevel::debug, "channel.closed", flushed.error().message, {{"generation", number(id)}});
+    }
     auto received = handle->channel.receive();
     switch (received.kind) {
       case Received::Kind::nothing:
@@ -293,11 +296,12 @@ void Supervisor::on_loaded(GenerationId id, const LoadedMessage& message) {
     adopt_orphans();
   } else {
     if (options_.pid_file.empty() && message.pid_file != pid_file_path_) {
-      handle->warnings.push_back("pid_file: the change takes effect at the next start of the balancer");
+      handle->warnings.emplace_back("pid_file: the change takes effect at the next start of the balancer");
     }
     if (options_.control_path.empty() && !message.admin_socket.empty() &&
         message.admin_socket != control_path_) {
-      handle->warnings.push_back("admin.socket: the change takes effect at the next start of the balancer");
+      handle->warnings.emplace_back(
+          "admin.socket: the change takes effect at the next start of the balancer");
     }
   }
   feed(Loaded{id});

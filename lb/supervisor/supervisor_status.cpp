@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <ranges>
 
 #include "lb/base/hash.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
@@ -209,8 +210,7 @@ std::string Supervisor::status_json() const {
   json["current"] = current ? Json(number(*current)) : Json(nullptr);
   auto totals = finished_counters_;
   Json generations = Json::array();
-  for (auto it = generations_.rbegin(); it != generations_.rend(); ++it) {
-    const auto& [id, handle] = *it;
+  for (const auto& [id, handle] : std::views::reverse(generations_)) {
     Json entry{{"generation", number(id)}, {"pid", handle.pid}};
     const auto phase = machine_.phase(id);
     entry["state"] = phase ? phase_name(*phase) : "ending";

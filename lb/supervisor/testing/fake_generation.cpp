@@ -118,7 +118,7 @@ std::expected<ReloadCandidate, ConfigErrors> load(const std::string& path) {
   if (fault == "crash-loading") std::raise(SIGKILL);
   if (fault == "hang-loading") hang();
   ReloadCandidate candidate{.loaded = std::move(*loaded)};
-  if (fault == "warn") candidate.warnings.push_back("backend \"b\": does not answer");
+  if (fault == "warn") candidate.warnings.emplace_back("backend \"b\": does not answer");
   return candidate;
 }
 
