@@ -6,6 +6,7 @@ LB_BIN or LB_BUILD_DIR choose what is tested, LB_SEED repeats a run.
 import os
 import random
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lbharness import Backends, Balancer, RawBackend  # noqa: E402
 from lbharness import process  # noqa: E402
 
+ENDING_S = 2.0  # a process may be on its way out when the test ends
 SEED = int(os.environ.get("LB_SEED") or int.from_bytes(os.urandom(4), "big"))
 
 
@@ -38,7 +40,12 @@ def nothing_left_behind(request):
     """Whatever a test starts is gone when it ends."""
     before = set(process.descendants(os.getpid()))
     yield
-    left = [pid for pid in process.descendants(os.getpid()) if pid not in before]
+    deadline = time.monotonic() + ENDING_S
+    while left := [pid for pid in process.descendants(os.getpid()) if pid not in before]:
+        process.reap_orphans()
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.002)
     lines = [f"{pid}: {process.command_line(pid)}" for pid in left if process.process_state(pid)]
     for pid in left:
         process.kill_process(pid)
