@@ -40,7 +40,7 @@ def test_200_reloads_leave_nothing_behind(start_lb, backends, rng):
     lb.child, lb.address = target.child, target.address
     first = initial_state(pool)
     plan = make_plan(first, pool, RELOADS, rng.randrange(1 << 30), bad_every=10, signal_every=5)
-    # Shards of a listener are kept while its address is: the widest configuration comes before the first look.
+    # Shards of a listener are kept while its address is: the widest configuration comes first.
     lb.reload_config(lb.config(replace(first, workers=max(WORKERS))))
     measured = {}
     for planned in plan:
