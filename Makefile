@@ -12,14 +12,17 @@ SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECO
 PY := tools/python.sh
 CHECK := $(PY) tools/check.py
 
-.PHONY: help build demo check run setup unit asan tsan pytest fuzz bench zero-drop lint format clean
+.PHONY: help build programs demo check run setup unit asan tsan pytest fuzz bench zero-drop lint format clean
 
 help: ## this list
 	@printf 'Everything there is, in two commands, on a fresh Debian machine:\n'
 	@printf '  make demo    make check\n\nAll goals:\n'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-build: ## (the default goal) build lb/lb and the harness's programs
+build: programs ## (the default goal) build lb/lb and the harness's programs
+	@echo 'lb/lb is built; make run starts it, make demo puts it to the proof.'
+
+programs:
 	@tools/setup.sh --check build
 	@tools/build.sh release programs
 
@@ -32,10 +35,10 @@ check: ## install what is missing, run every test: unit, sanitizers, fuzz, pytes
 	@tools/setup.sh build test
 	@$(CHECK)
 
-run: build ## start lb/lb on a sample configuration with three sample backends, until Ctrl-C
+run: programs ## start lb/lb on a sample configuration with three sample backends, until Ctrl-C
 	@$(PY) tools/run_sample.py
 
-zero-drop: build ## the proof at length: RELOADS=20 DURATION=s RATE=n SEED=n
+zero-drop: programs ## the proof at length: RELOADS=20 DURATION=s RATE=n SEED=n
 	@mkdir -p build/zero-drop
 	@$(PY) harness/reload_zero_drop.py --reloads $(RELOADS) $(if $(DURATION),--duration $(DURATION)) \
 	  $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED)) \
