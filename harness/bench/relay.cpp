@@ -120,6 +120,11 @@ class Relay {
   std::unique_ptr<char[]> buffer_ = std::make_unique<char[]>(kBufferBytes);
 };
 
+/// A port from the command line; the programs that start this one are its only users.
+int port_of(const char* text) {
+  return static_cast<int>(std::strtol(text, nullptr, 10));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -127,6 +132,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: lb_relay LISTEN_PORT BACKEND_PORT\n");
     return 2;
   }
-  Relay{std::atoi(argv[1]), std::atoi(argv[2])}.run();
+  Relay{port_of(argv[1]), port_of(argv[2])}.run();
   return 0;
 }

@@ -315,6 +315,8 @@ void Worker::on_client_timer(ClientConnection& client) {
         client.socket.readable = true;
         return read_client(client);
       }
+      // Closed at this very point: until the end of the turn another request could arrive, to be reset.
+      client.socket.fd.reset();
       if (draining_) bump(counters_.drain_closed_idle);
       return close_client(client);
     case State::head:

@@ -32,9 +32,8 @@ Supervisor::Supervisor(SupervisorOptions options, EventLog& log, SignalFd signal
 }
 
 SupervisorResult Supervisor::run() {
-  log_.info(
-      "supervisor.start", "starting",
-      {{"pid", std::int64_t{::getpid()}}, {"file", options_.config_path}, {"version", options_.version}});
+  log_.info("supervisor.start", "starting as pid " + std::to_string(::getpid()),
+            {{"file", options_.config_path}, {"version", options_.version}});
   feed(Boot{});
   while (!done_) turn();
   if (control_) control_->flush(std::chrono::milliseconds{200});
