@@ -53,7 +53,7 @@ http {{
 
 HAPROXY = """global
     nbthread 1
-    maxconn 10000
+    maxconn 4000
     tune.bufsize 65536
 defaults
     mode http
