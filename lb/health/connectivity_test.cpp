@@ -185,7 +185,8 @@ TEST(Probe, TenThousandSideBySide) {
   for (std::size_t i = 0; i < answers.size(); ++i) {
     ASSERT_EQ(answers[i], i % 100 == 0 ? "" : "connection refused") << i;
   }
-  EXPECT_EQ(open_descriptors(), before);
+  // Fewer may be open: the caught helpers of the test before end, and close theirs, in their own time.
+  EXPECT_LE(open_descriptors(), before);
 }
 
 TEST(Probe, ManySilentOnesEndWithTheBudget) {
