@@ -69,7 +69,9 @@ ProgramArgs parse_args(int argc, const char* const* argv) {
   CLI::App* diff_command = app.add_subcommand("diff", "What differs between two configuration files");
   diff_command->add_option("OLD", diff_args.before, "Configuration file")->required()->type_name("");
   diff_command->add_option("NEW", diff_args.after, "Configuration file")->required()->type_name("");
-  diff_command->footer("Exit status: 0 the same, 1 different, 2 unreadable or invalid");
+  diff_command->add_flag("--json", diff_args.json, "Print the changes as JSON");
+  diff_command->footer(
+      "Exit status: 0 the same, 1 different, 2 unreadable or invalid, 3 this build cannot compare");
 
   SchemaArgs schema_args;
   CLI::App* schema_command = app.add_subcommand("schema", "Print the JSON Schema of the configuration");

@@ -31,6 +31,7 @@ struct CheckArgs {
 struct DiffArgs {
   std::string before{};
   std::string after{};
+  bool json = false;
 };
 struct SchemaArgs {
   bool markdown = false;

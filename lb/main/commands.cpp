@@ -4,11 +4,12 @@
 #include <optional>
 #include <vector>
 
-#include "lb/admin/config_diff.hpp"
 #include "lb/admin/control_client.hpp"
 #include "lb/admin/control_path.hpp"
 #include "lb/admin/status_text.hpp"
+#include "lb/base/guard.hpp"
 #include "lb/config/config.hpp"
+#include "lb/config/diff.hpp"
 #include "lb/main/cli.hpp"
 
 namespace lb {
@@ -18,6 +19,7 @@ constexpr int kExitInvalid = 1;
 constexpr int kExitUnreadable = 2;
 constexpr int kExitRejected = 1;
 constexpr int kExitNotReachable = 2;
+constexpr int kExitNoAbility = 3;
 
 void print_line(std::FILE* to, const std::string& text) {
   std::fprintf(to, "%s\n", text.c_str());
@@ -101,9 +103,18 @@ int diff(const DiffArgs& args) {
   if (!before) print_line(stderr, before.error().text(args.before));
   if (!after) print_line(stderr, after.error().text(args.after));
   if (!before || !after) return kExitUnreadable;
-  const auto changes = config_diff(*before->config, *after->config);
-  for (const ConfigChange& change : changes) print_line(stdout, change.text());
-  return changes.empty() ? 0 : 1;
+  const auto changes = guarded("config_diff", [&] { return config_diff(*before->config, *after->config); });
+  if (!changes) {
+    print_line(stderr, "lb diff: " + changes.error().message);
+    return kExitNoAbility;
+  }
+  if (args.json) {
+    print_line(stdout, changes_json(*changes));
+  } else {
+    for (const ConfigChange& change : *changes) print_line(stdout, change_line(change));
+  }
+  if (std::fflush(stdout) != 0) return kExitUnreadable;
+  return changes->empty() ? 0 : 1;
 }
 
 int schema(const SchemaArgs& args) {

@@ -1,4 +1,4 @@
-#include "lb/admin/config_diff.hpp"
+#include "lb/config/diff.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@ std::string diff_of(std::string_view before, std::string_view after) {
   if (!a) return a.error().text("before");
   if (!b) return b.error().text("after");
   std::string text;
-  for (const auto& change : config_diff(*a->config, *b->config)) text += change.text() + "\n";
+  for (const auto& change : config_diff(*a->config, *b->config)) text += change_line(change) + "\n";
   return text;
 }
 

@@ -1,4 +1,4 @@
-#include "lb/admin/config_diff.hpp"
+#include "lb/config/diff.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -59,7 +59,7 @@ class Differ final {
       return compare_lists(path, as_list(before), as_list(after));
     }
     if (before.is_object() && after.is_object()) return compare_objects(path, before, after);
-    changes.push_back({Kind::changed, path, dump(before), dump(after)});
+    changes.push_back({Kind::changed, path, dump(before), dump(after), path + ": " + dump(before) + " -> " + dump(after)});
   }
 
  private:
@@ -68,11 +68,11 @@ class Differ final {
       if (const auto it = after.find(key); it != after.end()) {
         compare(path + part(key), value, *it);
       } else {
-        changes.push_back({Kind::removed, path + part(key), dump(value), {}});
+        changes.push_back({Kind::removed, path + part(key), dump(value), {}, path + part(key) + " removed"});
       }
     }
     for (const auto& [key, value] : after.items()) {
-      if (!before.contains(key)) changes.push_back({Kind::added, path + part(key), {}, dump(value)});
+      if (!before.contains(key)) changes.push_back({Kind::added, path + part(key), {}, dump(value), path + part(key) + " added"});
     }
   }
 
@@ -84,10 +84,10 @@ class Differ final {
       return std::find(list.begin(), list.end(), item) == list.end();
     };
     for (const Json& item : before) {
-      if (missing_in(after, item)) changes.push_back({Kind::removed, path, dump(item), {}});
+      if (missing_in(after, item)) changes.push_back({Kind::removed, path, dump(item), {}, path + " " + dump(item) + " removed"});
     }
     for (const Json& item : after) {
-      if (missing_in(before, item)) changes.push_back({Kind::added, path, {}, dump(item)});
+      if (missing_in(before, item)) changes.push_back({Kind::added, path, {}, dump(item), path + " " + dump(item) + " added"});
     }
   }
 };
@@ -97,18 +97,6 @@ Json effective(const Config& config) {
 }
 
 }  // namespace
-
-std::string ConfigChange::text() const {
-  switch (kind) {
-    case Kind::added:
-      return "+ " + path + ": " + after;
-    case Kind::removed:
-      return "- " + path + ": " + before;
-    case Kind::changed:
-      return "~ " + path + ": " + before + " -> " + after;
-  }
-  return {};
-}
 
 std::vector<ConfigChange> config_diff(const Config& before, const Config& after) {
   Differ differ;

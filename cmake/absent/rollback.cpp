@@ -1,0 +1,11 @@
+// A build without this ability: what is linked where there is neither a solution nor an exercise.
+#include "lb/base/not_implemented.hpp"
+#include "lb/reload/rollback.hpp"
+
+namespace lb {
+
+std::unique_ptr<RollbackPolicy> make_rollback_policy(RollbackLimits) {
+  not_implemented("make_rollback_policy");
+}
+
+}  // namespace lb

@@ -1,0 +1,114 @@
+"""The process that holds a submission's code, seen from the grader: see harness/labs/wire.hpp for the protocol.
+
+The judge is here, the code is there. What the process prints and how it exits is evidence for the story, never a
+verdict.
+"""
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from .check import CheckFailed, CouldNotGrade, NotImplementedYet
+
+LINE_BYTES_MAX = 16 << 20
+LOG_BYTES_SHOWN = 4000
+
+
+class Student:
+    """One runner process. ask() sends a request and returns the answer; calls that the submission makes while it
+    answers go to `on_call`, a function from the message to its result."""
+
+    def __init__(self, program, seconds_max=2.0, on_call=None, prefix=(), env=None):
+        self.program, self.seconds_max, self.on_call = str(program), seconds_max, on_call
+        ours, theirs = socket.socketpair()
+        self._socket, self._input = ours, b""
+        self._output = tempfile.TemporaryFile()
+        fd = theirs.fileno()
+        try:
+            self._child = subprocess.Popen(
+                [*prefix, self.program, str(fd)], stdin=subprocess.DEVNULL, stdout=self._output,
+                stderr=self._output, start_new_session=True, env=env, pass_fds=(fd,))
+        except OSError as error:
+            raise CouldNotGrade(f"{self.program}: {error}", "environment") from error
+        finally:
+            theirs.close()
+
+    def ask(self, do, **arguments):
+        """The answer of one request. Raises CheckFailed when the submission throws, hangs, crashes or leaves."""
+        self._send({"do": do, **arguments})
+        deadline = time.monotonic() + self.seconds_max
+        while True:
+            message = self._receive(deadline, do)
+            if "return" in message:
+                return message["return"]
+            if "not_implemented" in message:
+                raise NotImplementedYet(str(message["not_implemented"]))
+            if "threw" in message:
+                raise CheckFailed("an answer", f"an exception: {message['threw']}", self.output())
+            if self.on_call is None or "call" not in message:
+                raise CheckFailed("an answer", "something else on the grader's own channel", self.output())
+            self._send({"result": self.on_call(message)})
+
+    def output(self):
+        """The end of what the process printed."""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - LOG_BYTES_SHOWN))
+        return self._output.read().decode(errors="replace").strip()
+
+    def close(self):
+        self._socket.close()
+        try:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._child.wait()
+        self._output.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _send(self, message):
+        try:
+            self._socket.settimeout(self.seconds_max)
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            pass  # it is gone or stuck: the next receive says which
+
+    def _receive(self, deadline, do):
+        while b"\n" not in self._input:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                raise CheckFailed(f"an answer to {do} within {self.seconds_max:g} s", "none: it hangs", self.output())
+            try:
+                part = self._socket.recv(1 << 16)
+            except OSError:
+                part = b""
+            if not part:
+                raise CheckFailed(f"an answer to {do}", self._how_it_ended(), self.output())
+            self._input += part
+            if len(self._input) > LINE_BYTES_MAX:
+                raise CheckFailed(f"an answer to {do}", "an answer of more than 16 MiB", self.output())
+        line, self._input = self._input.split(b"\n", 1)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            raise CheckFailed(f"an answer to {do}", "garbage on the grader's own channel", self.output())
+        return message
+
+    def _how_it_ended(self):
+        try:
+            status = self._child.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            return "its end of the channel was closed, and it goes on"
+        if status < 0:
+            return f"the program was killed by {signal.Signals(-status).name}"
+        return f"the program exited with status {status}"
