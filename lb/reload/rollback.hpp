@@ -8,9 +8,9 @@
 //   serves --------------> PROBATION
 //     ^                     | |  '-- TrafficSample, worse ----> FAILED  (Action::roll_back)
 //     |                     | |
-//     |                     | '----- ConfigServing -----------> another PROBATION, or PROVEN if it is the
-//     '----- ServingDied ---'        last proven one; the one before is judged no more: neither good nor
-//     failed
+//     |                     | '----- ConfigServing -----------> another PROBATION; PROVEN if it is the last
+//     |                     |        proven one. The one before is judged no more: neither good nor failed
+//     '----- ServingDied ---'
 //       FAILED (Action::roll_back; Action::none where nothing ever proved good)
 //
 // ServingDied and ConfigServing lead out of PROVEN and FAILED in the same way, but there they decide nothing:
@@ -122,8 +122,8 @@ using RollbackEvent =
 struct RollbackDecision {
   enum class Action : std::uint8_t { none, prove, roll_back };
   Action action = Action::none;
-  ConfigHash config =
-      0;  // prove: the one that proved good. roll_back: the one to go back to, always proven()
+  /// prove: the one that proved good. roll_back: the one to go back to, which is always proven(). none: 0.
+  ConfigHash config = 0;
   /// roll_back: why, for the operator. After a sample it has the backend's name and the two numbers of its
   /// `after`, in decimal; after a death the event's reason. Else empty.
   std::string reason{};

@@ -1,0 +1,170 @@
+"""Plays histories to a rollback policy, compares it with the model after every event, and tells the story of what
+differed like an operations log. For the checks of exercise 10.3."""
+import itertools
+import weakref
+
+from .check import CheckFailed, NotImplementedYet
+from .rollback_model import Limits, expected, expected_all, name
+from .shrink import shrink
+
+CRASH_TRIALS_MAX = 40  # each costs a new process
+HANGS = "it hangs"
+
+_students = weakref.WeakKeyDictionary()  # Lab -> its process, as long as it lives
+
+
+def clock(ms):
+    return f"{ms / 1000:5.1f} s"
+
+
+def at(seconds, event):
+    return event.at(round(seconds * 1000))
+
+
+def history(lab, *events, limits=Limits(), usually=""):
+    """Plays a written history. The story of the check begins anew with it. Returns the decisions' reasons."""
+    return Player(lab, limits, events, usually).play(list(events))
+
+
+def random_history(lab, events, limits, usually=""):
+    """Plays a long history; a failing one is shrunk to the shortest that fails."""
+    player = Player(lab, limits, events, usually)
+    try:
+        return player.play(events)
+    except NotImplementedYet:
+        raise
+    except CheckFailed as failure:
+        if HANGS in str(failure.seen):
+            raise
+        crashed = player.wrong_at is None
+        short = events if crashed else events[:player.wrong_at + 1]
+        short = shrink(short, player.fails, CRASH_TRIALS_MAX if crashed else 400)
+        player.play(short)
+        raise CheckFailed("the same decisions when the same history is played again", "now they are as expected",
+                          "", usually) from failure
+
+
+def all_histories(lab, alphabet, length_max, limits=Limits(), step_ms=4000, usually=""):
+    """Every sequence of up to `length_max` letters; the first that differs is the shortest."""
+    player = Player(lab, limits, alphabet, usually)
+    letters = [letter.json() for letter in alphabet]
+    for length in range(1, length_max + 1):
+        said = player.ask("all", limits=player.limits_json, ask=player.configs, alphabet=letters,
+                          step_ms=step_ms, length=length)["seen"].splitlines()
+        wanted = expected_all(limits, alphabet, step_ms, length, player.configs)
+        if said == wanted:
+            continue
+        wrong = next((i for i, pair in enumerate(zip(said, wanted)) if pair[0] != pair[1]), None)
+        if wrong is None:
+            raise CheckFailed(f"{len(wanted)} answers", f"{len(said)}")
+        word = next(itertools.islice(itertools.product(alphabet, repeat=length), wrong, None))
+        player.play([letter.at((i + 1) * step_ms) for i, letter in enumerate(word)])
+        raise CheckFailed("the same decisions for the same events, whatever other policies have seen",
+                          f"alone {wanted[wrong]}, after {wrong} other histories {said[wrong]}", "",
+                          "something is kept in a global or static variable")
+
+
+class Player:
+    """One submission, one set of limits. Configurations that the events name are asked about with may_try."""
+
+    def __init__(self, lab, limits, events, usually):
+        self.lab, self.limits, self.usually = lab, limits, usually
+        self.limits_json = limits._asdict()
+        self.configs = sorted({e.config for e in events if e.kind not in ("ended", "tick")})
+        self.wrong_at = None
+
+    def ask(self, do, **arguments):
+        """Of the one process of this check: each script makes a policy of its own. A new one after a crash."""
+        student = _students.get(self.lab)
+        if student is None:
+            student = _students[self.lab] = self.lab.student()
+        try:
+            return student.ask(do, **arguments)
+        except CheckFailed:
+            _students.pop(self.lab)
+            raise
+
+    def said(self, events):
+        answer = self.ask("script", limits=self.limits_json, ask=self.configs, events=[e.json() for e in events])
+        if not isinstance(answer, dict) or [len(answer.get(k, ())) for k in ("seen", "reasons")] != [len(events)] * 2:
+            raise CheckFailed("one answer an event", "something else on the grader's own channel")
+        return answer
+
+    def fails(self, events):
+        """Whether a submission differs from the model somewhere, or does not survive; for shrink()."""
+        try:
+            return self.said(events)["seen"] != expected(self.limits, events, self.configs)
+        except CheckFailed:
+            return True
+
+    def play(self, events):
+        """Tells the story up to the first difference, and raises there. The reasons, when there is none."""
+        self.wrong_at = None
+        wanted = expected(self.limits, events, self.configs)
+        self.lab.story.clear()
+        self._tell_limits()
+        try:
+            answer = self.said(events)
+        except CheckFailed as failure:
+            for event, line in zip(events, wanted):
+                self._tell(event, line)
+            failure.usually = failure.usually or self.usually
+            raise
+        for i, (event, line, said) in enumerate(zip(events, wanted, answer["seen"])):
+            if said != line:
+                self.wrong_at = i
+                self._tell(event, "none")
+                ours, theirs = self._difference(line, said)
+                raise CheckFailed(ours, theirs, answer["reasons"][i], self.usually)
+            self._tell(event, line)
+        return answer["reasons"]
+
+    def _tell_limits(self):
+        limits = self.limits
+        self.lab.step(f"probation {limits.probation_ms / 1000:g} s, at least {limits.requests_min} requests, "
+                      f"{100 * limits.failure_increase:g} % more failures allowed, {limits.failed_max} remembered")
+
+    def _tell(self, event, line):
+        action = line.split()[0]
+        self.lab.step(f"{clock(event.at_ms)}  {event.text()}"
+                      + ("" if action == "none" else f"   -> {_action_words(action)}"))
+
+    def _difference(self, wanted, said):
+        """Both in words, as far as they differ."""
+        ours, theirs = wanted.split(" "), (said.split(" ") + ["?"] * 4)[:4]
+        pairs = []
+        if ours[0] != theirs[0]:
+            pairs.append((_action_words(ours[0]), _action_words(theirs[0])))
+        if ours[1] != theirs[1]:
+            pairs.append(tuple(f"next_deadline() is {_deadline_words(w)}" for w in (ours[1], theirs[1])))
+        if ours[2] != theirs[2]:
+            pairs.append(tuple(f"proven() is {_proven_words(w)}" for w in (ours[2], theirs[2])))
+        for config, w, s in zip(self.configs, ours[3], theirs[3].ljust(len(ours[3]), "?")):
+            if w != s:
+                pairs.append(tuple(f"may_try({name(config)}) is {'true' if b == '1' else 'false'}" for b in (w, s)))
+        return "; ".join(p[0] for p in pairs), "; ".join(p[1] for p in pairs)
+
+
+def _action_words(word):
+    kind, _, config = word.partition(":")
+    if kind == "none":
+        return "no decision"
+    if kind == "prove":
+        return f"{_proven_words(config)} has proved good"
+    if kind == "roll_back":
+        return f"roll back to {_proven_words(config.rstrip('!'))}" + (", without a reason" if "!" in config else "")
+    return f"an action that does not exist ({word})"
+
+
+def _deadline_words(word):
+    try:
+        return "kNever" if word == "never" else f"{int(word) / 1000:.1f} s"
+    except ValueError:
+        return word
+
+
+def _proven_words(word):
+    try:
+        return "empty" if word == "-" else name(int(word))
+    except ValueError:
+        return word
