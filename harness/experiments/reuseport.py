@@ -262,7 +262,7 @@ class Run:
     def result(self):
         out = self.outcome
         if self.kinds["other"]:
-            raise CannotMeasure(f"{self.way.name}: {self.kinds['other']} connections failed on the clients' side")
+            raise CannotMeasure(f"{self.way.name}: {self.kinds['other']} failures on the clients' side")
         for kind, count in self.kinds.items():
             setattr(out, kind, count)
         out.lost = sum(self.kinds.values())

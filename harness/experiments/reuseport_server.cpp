@@ -315,7 +315,7 @@ Options parse(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view name = argv[i];
     const std::string_view value = argv[i + 1];
-    const int number = std::atoi(argv[i + 1]);
+    const int number = static_cast<int>(std::strtol(argv[i + 1], nullptr, 10));
     if (name == "--way") {
       std::size_t way = 0;
       while (way < kWays.size() && kWays[way] != value) ++way;
