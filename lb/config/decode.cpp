@@ -220,6 +220,10 @@ void Decoder::scalar(const Node& node, const KeySpec& key, const Slot& slot, con
   switch (key.type) {
     case KeyType::integer:
       return integer(node, key, slot, place);
+    case KeyType::boolean:
+      if (node.kind != Node::Kind::boolean) return mismatch(node, place, expected_text(key));
+      *std::get<bool*>(slot) = node.text.starts_with('t') || node.text.starts_with('T');  // YAML: True, TRUE
+      return;
     case KeyType::number:
     case KeyType::seconds:
       return number(node, key, slot, place);

@@ -24,6 +24,7 @@ inline constexpr std::uint32_t kHeaderValueBytesMax = 8192;
 enum class KeyType : std::uint8_t {
   integer,
   number,
+  boolean,
   seconds,          // decimal in the file, Milliseconds in the model
   choice,           // one of a few texts, an enumeration in the model
   text,             // without control characters; min and max are bytes
@@ -46,7 +47,7 @@ struct Choice {
 };
 
 /// The model's member that a key fills.
-using Slot = std::variant<std::monostate, std::uint16_t*, std::uint32_t*, double*, Milliseconds*,
+using Slot = std::variant<std::monostate, bool*, std::uint16_t*, std::uint32_t*, double*, Milliseconds*,
                           std::string*, Choice, Endpoint*, std::vector<Endpoint>*, std::vector<HeaderField>*>;
 
 /// The model's objects behind a key of an object type: exactly one, at most one, or any number.

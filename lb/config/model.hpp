@@ -57,6 +57,17 @@ struct TimeoutsConfig {
   friend bool operator==(const TimeoutsConfig&, const TimeoutsConfig&) = default;
 };
 
+/// When a reload happens by itself, and when it is undone.
+struct ReloadConfig {
+  bool watch = false;          // reload when the content of the configuration file changes
+  Milliseconds debounce{100};  // the file must have been left alone for this long
+  Milliseconds probation{
+      10'000};  // a new configuration serves this long before it counts as good; 0: at once
+  std::uint32_t requests_min = 50;  // of one backend: fewer say nothing about a new configuration
+  double failure_increase = 0.10;   // share of failed requests, this much above before: it is rolled back
+  friend bool operator==(const ReloadConfig&, const ReloadConfig&) = default;
+};
+
 struct AdminConfig {
   std::string socket{};  // path of the control socket; empty: derived from the pid file
   friend bool operator==(const AdminConfig&, const AdminConfig&) = default;
@@ -79,6 +90,7 @@ struct Config {
   std::uint32_t workers = 0;               // 0: one per available CPU
   std::uint32_t max_connections = 50'000;  // client connections of a generation, over all workers
   std::string pid_file{};                  // empty: none, unless --pid-file
+  ReloadConfig reload{};
   AdminConfig admin{};
   std::string access_log{};                     // path, "-" for standard output, empty: none
   std::vector<HeaderField> response_headers{};  // set on each response, replacing the backend's of that name

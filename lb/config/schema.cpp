@@ -48,6 +48,8 @@ Json type_schema(const KeySpec& key, void* owner) {
     case KeyType::integer:
     case KeyType::listen_port:
       return {{"type", "integer"}, {"minimum", bound(key.min)}, {"maximum", bound(key.max)}};
+    case KeyType::boolean:
+      return {{"type", "boolean"}};
     case KeyType::number:
     case KeyType::seconds:
       return {{"type", "number"}, {"minimum", bound(key.min)}, {"maximum", bound(key.max)}};
@@ -125,6 +127,7 @@ std::string range_cell(const KeySpec& key) {
         names += (names.empty() ? "`" : ", `") + std::string{name} + "`";
       return names;
     }
+    case KeyType::boolean:
     case KeyType::host:
     case KeyType::unix_path:
     case KeyType::object:
@@ -140,6 +143,8 @@ std::string_view type_cell(KeyType type) {
     case KeyType::integer:
     case KeyType::listen_port:
       return "integer";
+    case KeyType::boolean:
+      return "true or false";
     case KeyType::number:
     case KeyType::seconds:
       return "number";

@@ -135,6 +135,8 @@ std::string expected_text(const KeySpec& key) {
       return range_text("an integer", key);
     case KeyType::number:
       return range_text("a number", key);
+    case KeyType::boolean:
+      return "true or false";
     case KeyType::seconds:
       return range_text("a number of seconds", key);
     case KeyType::choice:
@@ -165,6 +167,7 @@ std::string value_fault(const KeySpec& key, const Slot& slot) {
   return std::visit(
       Overloaded{
           [](std::monostate) { return std::string{}; },
+          [](const bool*) { return std::string{}; },
           [&](const std::uint16_t* value) { return fault_of_number(key, *value, std::to_string(*value)); },
           [&](const std::uint32_t* value) { return fault_of_number(key, *value, std::to_string(*value)); },
           [&](const double* value) {
@@ -189,6 +192,7 @@ std::string value_fault(const KeySpec& key, const Slot& slot) {
 std::string value_json(const KeySpec& key, const Slot& slot) {
   return std::visit(Overloaded{
                         [](std::monostate) { return std::string{"null"}; },
+                        [](const bool* value) { return std::string{*value ? "true" : "false"}; },
                         [](const std::uint16_t* value) { return std::to_string(*value); },
                         [](const std::uint32_t* value) { return std::to_string(*value); },
                         [](const double* value) { return number_text(*value); },

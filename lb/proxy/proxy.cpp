@@ -134,12 +134,11 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
     shared.response_names.push_back(field.name);
   }
   shared.on_drained = [raw = impl.get()] { raw->worker_drained(); };
-  impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget);
-
   const std::uint32_t count = worker_count(config);
+  impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget, count);
   auto hands = deal(std::move(options.listeners), count);
   for (std::uint32_t i = 0; i < count; ++i) {
-    auto worker = Worker::create(shared, impl->upstreams, std::move(hands[i]), mix64(options.seed + i));
+    auto worker = Worker::create(shared, impl->upstreams, std::move(hands[i]), i, mix64(options.seed + i));
     if (!worker) return std::unexpected(worker.error());
     impl->workers.push_back(std::move(*worker));
   }
@@ -152,7 +151,8 @@ void Proxy::start() {
 }
 
 void Proxy::set_successor(std::shared_ptr<const Config> successor) {
-  auto set = std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget);
+  auto set = std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget,
+                                           static_cast<std::uint32_t>(impl_->workers.size()));
   for (const auto& worker : impl_->workers) {
     worker->post_and_wait([&] { worker->set_successor(set); });
   }
@@ -213,8 +213,11 @@ std::vector<Proxy::BackendStatus> Proxy::backends() const {
   for (std::uint32_t i = 0; i < set->size(); ++i) {
     const BackendConfig& backend = set->backend(i);
     const BackendState& state = set->state(i);
+    const UpstreamSet::Counted counted = set->counted(i);
     result.push_back(BackendStatus{.name = backend.name,
                                    .endpoint = backend.endpoint.text(),
+                                   .requests = counted.requests,
+                                   .failures = counted.failures,
                                    .in_flight = state.in_flight.load(std::memory_order_relaxed),
                                    .aside = state.aside_until_ns.load(std::memory_order_relaxed) > now_ns,
                                    .resolved = !set->address(i).empty()});

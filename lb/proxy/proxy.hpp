@@ -70,6 +70,9 @@ class Proxy final {
   struct BackendStatus {
     std::string name;
     std::string endpoint;
+    std::uint64_t requests = 0;  // brought to an end there, well or badly, since this set of backends is used
+    std::uint64_t failures =
+        0;  // of these: no connection, no answer, a cut or malformed one, a status >= 500
     std::uint32_t in_flight = 0;
     bool aside = false;  // put aside after connection failures
     bool resolved = true;

@@ -15,13 +15,19 @@ namespace lb {
 
 class WorkerUpstreams final {
  public:
-  explicit WorkerUpstreams(std::shared_ptr<UpstreamSet> set)
-      : set_(std::move(set)), max_size_(set_->config().pool.max_size), ttl_(set_->config().pool.ttl) {
+  /// For worker number `worker` of those that share `set`.
+  WorkerUpstreams(std::shared_ptr<UpstreamSet> set, std::uint32_t worker)
+      : set_(std::move(set)),
+        counts_(set_->counts(worker)),
+        max_size_(set_->config().pool.max_size),
+        ttl_(set_->config().pool.ttl) {
     newest_.resize(set_->size());
   }
 
   [[nodiscard]] UpstreamSet& set() noexcept { return *set_; }
   [[nodiscard]] Balancer& balancer() noexcept { return set_->balancer(); }
+  /// What this worker has seen of `backend`.
+  [[nodiscard]] BackendCounts& counts(std::uint32_t backend) noexcept { return counts_[backend]; }
 
   /// The most recently used idle connection of `backend`, unlinked, or nullptr. One older than the ttl is not
   /// given out: expired() will.
@@ -46,6 +52,7 @@ class WorkerUpstreams final {
     std::uint32_t count = 0;
   };
   std::shared_ptr<UpstreamSet> set_;
+  BackendCounts* counts_;  // the set's, of this worker
   std::uint32_t max_size_;
   Duration ttl_;
   std::vector<Idle> newest_;

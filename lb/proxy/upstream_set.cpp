@@ -28,7 +28,7 @@ std::string host_field_of(const Endpoint& endpoint) {
 
 }  // namespace
 
-UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget)
+UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers)
     : config_(std::move(config)), states_(std::make_unique<BackendState[]>(config_->backends.size())) {
   std::vector<BackendTraits> traits;
   std::vector<Endpoint> endpoints;
@@ -41,6 +41,16 @@ UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budg
   }
   balancer_ = Balancer::create(to_balance(config_->algorithm), std::move(traits), {states_.get(), size()});
   addresses_ = resolve_all(endpoints, budget);
+  for (std::uint32_t i = 0; i < workers; ++i) counts_.push_back(std::make_unique<BackendCounts[]>(size()));
+}
+
+UpstreamSet::Counted UpstreamSet::counted(std::uint32_t i) const noexcept {
+  Counted sum;
+  for (const auto& counts : counts_) {
+    sum.requests += counts[i].requests.load(std::memory_order_relaxed);
+    sum.failures += counts[i].failures.load(std::memory_order_relaxed);
+  }
+  return sum;
 }
 
 SocketAddress UpstreamSet::address(std::uint32_t i) const {

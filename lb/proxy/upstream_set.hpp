@@ -2,6 +2,7 @@
 // Immutable but for atomics and the addresses of names that resolve later. Any thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -16,10 +17,19 @@
 
 namespace lb {
 
+/// What one worker saw of one backend: requests that were brought to an end there, well or badly, and how
+/// many of them failed: no connection, no answer, a malformed or cut one, or a status of 500 and above.
+/// Written by that worker alone, with relaxed stores; anyone may read.
+struct BackendCounts {
+  std::atomic<std::uint64_t> requests{0};
+  std::atomic<std::uint64_t> failures{0};
+};
+
 class UpstreamSet final {
  public:
-  /// Resolves names within `budget`; what does not resolve is put down until resolve_missing() succeeds.
-  UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget);
+  /// For `workers` workers. Resolves names within `budget`; what does not resolve is put down until
+  /// resolve_missing() succeeds.
+  UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers);
 
   [[nodiscard]] const Config& config() const noexcept { return *config_; }
   [[nodiscard]] std::uint32_t size() const noexcept {
@@ -28,6 +38,14 @@ class UpstreamSet final {
   [[nodiscard]] const BackendConfig& backend(std::uint32_t i) const noexcept { return config_->backends[i]; }
   [[nodiscard]] Balancer& balancer() noexcept { return *balancer_; }
   [[nodiscard]] const BackendState& state(std::uint32_t i) const noexcept { return states_[i]; }
+  /// Those of worker number `worker`, an array of size().
+  [[nodiscard]] BackendCounts* counts(std::uint32_t worker) noexcept { return counts_[worker].get(); }
+  /// Of backend i, over all workers.
+  struct Counted {
+    std::uint64_t requests = 0;
+    std::uint64_t failures = 0;
+  };
+  [[nodiscard]] Counted counted(std::uint32_t i) const noexcept;
 
   /// Where to connect; empty() while its name does not resolve.
   [[nodiscard]] SocketAddress address(std::uint32_t i) const;
@@ -41,6 +59,7 @@ class UpstreamSet final {
  private:
   std::shared_ptr<const Config> config_;
   std::unique_ptr<BackendState[]> states_;
+  std::vector<std::unique_ptr<BackendCounts[]>> counts_;  // one array a worker
   std::unique_ptr<Balancer> balancer_;
   std::vector<std::string> host_fields_;
   mutable std::mutex addresses_mutex_;  // taken once a new connection, never for a pooled one

@@ -28,20 +28,23 @@ std::uint32_t places(std::uint32_t count, std::uint32_t times) noexcept {
 }  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
-                                               std::vector<ListeningSocket> listeners, std::uint64_t seed) {
+                                               std::vector<ListeningSocket> listeners, std::uint32_t number,
+                                               std::uint64_t seed) {
   auto loop = EventLoop::create();
   if (!loop) return std::unexpected(loop.error());
   Fd wakeup{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
   if (!wakeup) return std::unexpected(system_error("eventfd", "", errno));
   if (auto added = loop->add(wakeup.get(), EPOLLIN, Token{}); !added) return std::unexpected(added.error());
-  return std::unique_ptr<Worker>{new Worker{shared, std::move(upstreams), std::move(listeners), seed,
+  return std::unique_ptr<Worker>{new Worker{shared, std::move(upstreams), std::move(listeners), number, seed,
                                             std::move(*loop), std::move(wakeup)}};
 }
 
 Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
-               std::vector<ListeningSocket> listeners, std::uint64_t seed, EventLoop loop, Fd wakeup)
+               std::vector<ListeningSocket> listeners, std::uint32_t number, std::uint64_t seed,
+               EventLoop loop, Fd wakeup)
     : shared_(shared),
       config_(*shared.config),
+      number_(number),
       loop_(std::move(loop)),
       wakeup_(std::move(wakeup)),
       listeners_(std::move(listeners)),
@@ -52,7 +55,7 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
       upstream_connections_(kUpstreamConnectionsMax),
       exchanges_(places(config_.max_connections, 4)),
       scratch_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
-  all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams)));
+  all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
 }
 
@@ -343,7 +346,7 @@ void Worker::on_exchange_timer(Exchange& exchange) {
   }
   if (exchange.response_head_sent) {
     if (exchange.upstream != nullptr && exchange.client->socket.outbox.empty())
-      bump(counters_.upstream_errors);
+      count_upstream_error(exchange);
     abort_exchange(exchange, "timeout");
     return;
   }
@@ -356,7 +359,7 @@ void Worker::on_exchange_timer(Exchange& exchange) {
   if (client_stalls) {
     fail(exchange, 408, "the request body did not arrive in time");
   } else {
-    bump(counters_.upstream_errors);
+    count_upstream_error(exchange);
     fail(exchange, 504, "the backend did not answer in time");
   }
 }
@@ -365,7 +368,7 @@ void Worker::on_exchange_timer(Exchange& exchange) {
 
 void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
   WorkerUpstreams* const before = upstreams_;
-  all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams)));
+  all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
   while (UpstreamConnection* idle = before->oldest()) close_upstream(*idle);
   // A generation that drains for long sees many successors: sets that nothing refers to any more go.

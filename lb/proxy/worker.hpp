@@ -61,7 +61,8 @@ struct WorkerShared {
 class Worker final {
  public:
   static Result<std::unique_ptr<Worker>> create(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
-                                                std::vector<ListeningSocket> listeners, std::uint64_t seed);
+                                                std::vector<ListeningSocket> listeners, std::uint32_t number,
+                                                std::uint64_t seed);
   ~Worker();
 
   void start();
@@ -81,7 +82,7 @@ class Worker final {
 
  private:
   Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams, std::vector<ListeningSocket> listeners,
-         std::uint64_t seed, EventLoop loop, Fd wakeup);
+         std::uint32_t number, std::uint64_t seed, EventLoop loop, Fd wakeup);
 
   // worker.cpp: the loop
   void run();
@@ -163,6 +164,10 @@ class Worker final {
   /// The upstream side failed before a response: true when the exchange may be dispatched again.
   bool recover(Exchange& exchange, int os_error, const char* what);
   void fail(Exchange& exchange, std::uint16_t status, std::string_view detail);
+  /// The backend brought a request to an end, well or badly.
+  void count_answer(Exchange& exchange, bool failed) noexcept;
+  /// The backend's response is malformed, cut or missing.
+  void count_upstream_error(Exchange& exchange) noexcept;
   void abort_exchange(Exchange& exchange, std::string_view outcome);
   void end_exchange(Exchange& exchange, std::string_view outcome);
   void release_backend(Exchange& exchange) noexcept;
@@ -204,6 +209,7 @@ class Worker final {
   Counters counters_;
   std::atomic<std::uint64_t> completed_in_drain_{0};
 
+  const std::uint32_t number_;  // among the workers of its generation, from 0
   EventLoop loop_;
   Fd wakeup_;
   std::vector<ListeningSocket> listeners_;

@@ -310,13 +310,16 @@ bool Worker::recover(Exchange& exchange, int os_error, const char* what) {
     }
     bump(counters_.upstream_connect_failures);
     // Out of local ports towards this backend: another one may do, but this one is not to blame.
-    if (os_error != EADDRNOTAVAIL) exchange.upstreams->balancer().report_failure(exchange.backend, now_);
+    if (os_error != EADDRNOTAVAIL) {
+      exchange.upstreams->balancer().report_failure(exchange.backend, now_);
+      count_answer(exchange, true);
+    }
     exchange.tried[exchange.attempts++] = exchange.backend;
   } else if (dead_in_pool) {
     exchange.retried = true;
     bump(counters_.upstream_retries);
   } else {
-    bump(counters_.upstream_errors);
+    count_upstream_error(exchange);
     fail(exchange, 502, what);
     return false;
   }
@@ -324,6 +327,21 @@ bool Worker::recover(Exchange& exchange, int os_error, const char* what) {
   release_backend(exchange);
   exchange.request_sent = false;
   return true;
+}
+
+void Worker::count_answer(Exchange& exchange, bool failed) noexcept {
+  BackendCounts& counts = exchange.upstreams->counts(exchange.backend);
+  bump(counts.requests);
+  if (failed) bump(counts.failures);
+}
+
+void Worker::count_upstream_error(Exchange& exchange) noexcept {
+  bump(counters_.upstream_errors);
+  if (!exchange.response_head_sent) {
+    count_answer(exchange, true);
+  } else if (exchange.status < 500) {  // a request counted as answered well turns out to have failed
+    bump(exchange.upstreams->counts(exchange.backend).failures);
+  }
 }
 
 /// Answers in the backend's place, or cuts the connection where the answer has begun already.

@@ -114,7 +114,7 @@ bool Worker::response_bytes(Exchange& exchange, std::string_view bytes) {
       return false;
     }
     if (fed.failed) {
-      bump(counters_.upstream_errors);
+      count_upstream_error(exchange);
       abort_exchange(exchange, "upstream_closed");
       return false;
     }
@@ -137,7 +137,7 @@ Worker::HeadProgress Worker::response_head(Exchange& exchange, std::string_view&
         http::parse_response_head(bytes, limits_, upstream.scanner, response_head_);
     if (outcome.status == http::ParseStatus::need_more) return HeadProgress::incomplete;
     if (outcome.status == http::ParseStatus::error) {
-      bump(counters_.upstream_errors);
+      count_upstream_error(exchange);
       fail(exchange, 502, "the backend sent a malformed response");
       return HeadProgress::ended;
     }
@@ -159,7 +159,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   const http::FramingOutcome framing =
       http::response_framing(head, exchange.method, exchange.upgrade_requested);
   if (framing.error) {
-    bump(counters_.upstream_errors);
+    count_upstream_error(exchange);
     fail(exchange, 502, "the backend sent an ambiguous or forbidden response");
     return false;
   }
@@ -182,7 +182,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   };
   const std::size_t size = http::write_client_head(head, out, context, gather_.room());
   if (size == 0) {
-    bump(counters_.upstream_errors);
+    count_upstream_error(exchange);
     fail(exchange, 502, "the backend's response head is too large");
     return false;
   }
@@ -195,6 +195,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   exchange.tunnel = tunnel;
   exchange.request_bytes.clear();  // it will not be sent again
   count_status(head.status);
+  count_answer(exchange, head.status >= 500);
   return true;
 }
 
@@ -207,7 +208,7 @@ void Worker::upstream_eof(Exchange& exchange) {
   }
   gather_.clear();
   if (!exchange.response_body.feed_eof(gather_)) {
-    bump(counters_.upstream_errors);
+    count_upstream_error(exchange);
     return abort_exchange(exchange, "upstream_closed");  // cut short: the client must see that
   }
   if (!send_gather(client.socket, token_of(client), gather_)) return client_gone(client);
@@ -216,7 +217,7 @@ void Worker::upstream_eof(Exchange& exchange) {
 
 void Worker::upstream_broken(Exchange& exchange, int os_error) {
   if (exchange.response_head_sent) {
-    bump(counters_.upstream_errors);
+    count_upstream_error(exchange);
     return abort_exchange(exchange, "upstream_closed");
   }
   if (recover(exchange, os_error, "the backend broke the connection")) dispatch(exchange);

@@ -7,8 +7,8 @@ namespace lb {
 // Not in an unnamed namespace: the codec finds these by the namespace of the messages.
 template <class A>
 void fields(A& a, StartMessage& m) {
-  a(m.seed, m.from_text, m.config_path, m.log_path, m.log_json, m.log_colour, m.override_access_log,
-    m.access_log);
+  a(m.seed, m.from_text, m.format, m.config_path, m.has_previous, m.previous_format, m.log_path, m.log_json,
+    m.log_colour, m.override_access_log, m.access_log);
 }
 template <class A>
 void fields(A& a, LoadedMessage& m) {
@@ -27,13 +27,21 @@ void fields(A& a, PhaseDuration& m) {
   a(m.name, m.us);
 }
 template <class A>
+void fields(A& a, ChangeEntry& m) {
+  a(m.kind, m.path, m.before, m.after, m.words);
+}
+template <class A>
+void fields(A& a, ReloadRules& m) {
+  a(m.watch, m.debounce_ms, m.probation_ms, m.requests_min, m.failure_increase_ppm);
+}
+template <class A>
 void fields(A& a, ReadyMessage& m) {
   a(m.hash, m.endpoints, m.addresses, m.opened, m.backends, m.workers, m.drain_timeout_ms, m.warnings,
-    m.phases);
+    m.phases, m.format, m.rules, m.changes, m.changes_total, m.changes_error);
 }
 template <class A>
 void fields(A& a, SuccessorMessage& m) {
-  a(m.number, m.hash);
+  a(m.number, m.hash, m.format);
 }
 template <class A>
 void fields(A& a, DrainMessage& m) {
@@ -57,7 +65,7 @@ void fields(A& a, StatusRequestMessage& m) {
 }
 template <class A>
 void fields(A& a, BackendEntry& m) {
-  a(m.name, m.endpoint, m.in_flight, m.aside, m.resolved);
+  a(m.name, m.endpoint, m.requests, m.failures, m.in_flight, m.aside, m.resolved);
 }
 template <class A>
 void fields(A& a, StatusMessage& m) {

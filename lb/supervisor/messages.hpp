@@ -46,7 +46,11 @@ struct StartMessage {
   static constexpr auto kType = MessageType::start;
   std::uint64_t seed = 0;
   bool from_text = false;     // the configuration is descriptor 0, else the file at config_path
+  std::uint8_t format = 0;    // ConfigFormat of that text
   std::string config_path{};  // as the operator gave it; names the file in errors either way
+  /// The last descriptor is the text of the configuration that serves now, to compare with.
+  bool has_previous = false;
+  std::uint8_t previous_format = 0;
   std::string log_path{};
   bool log_json = false;
   bool log_colour = false;
@@ -85,6 +89,27 @@ struct PhaseDuration {
   friend bool operator==(const PhaseDuration&, const PhaseDuration&) = default;
 };
 
+/// A ConfigChange, on its way to the log and to the answer of the reload.
+struct ChangeEntry {
+  std::uint8_t kind = 0;
+  std::string path{};
+  std::string before{};
+  std::string after{};
+  std::string words{};
+  friend bool operator==(const ChangeEntry&, const ChangeEntry&) = default;
+};
+inline constexpr std::size_t kChangesMax = 200;  // of one reload; further ones are counted
+
+/// What the configuration says about reloads (ReloadConfig), for the supervisor, which parses none.
+struct ReloadRules {
+  bool watch = false;
+  std::uint64_t debounce_ms = 0;
+  std::uint64_t probation_ms = 0;
+  std::uint64_t requests_min = 0;
+  std::uint64_t failure_increase_ppm = 0;  // millionths
+  friend bool operator==(const ReloadRules&, const ReloadRules&) = default;
+};
+
 /// Descriptors: 0 the configuration's text, then one for each of `opened`.
 struct ReadyMessage {
   static constexpr auto kType = MessageType::ready;
@@ -97,6 +122,11 @@ struct ReadyMessage {
   std::uint64_t drain_timeout_ms = 0;
   std::vector<std::string> warnings{};
   std::vector<PhaseDuration> phases{};
+  std::uint8_t format = 0;  // ConfigFormat of the text
+  ReloadRules rules{};
+  std::vector<ChangeEntry> changes{};  // against START's previous configuration; the first kChangesMax
+  std::uint64_t changes_total = 0;
+  std::string changes_error{};  // why there are none, when they could not be told
   friend bool operator==(const ReadyMessage&, const ReadyMessage&) = default;
 };
 
@@ -105,6 +135,7 @@ struct SuccessorMessage {
   static constexpr auto kType = MessageType::successor;
   std::int64_t number = 0;
   std::uint64_t hash = 0;
+  std::uint8_t format = 0;  // ConfigFormat of the text
   friend bool operator==(const SuccessorMessage&, const SuccessorMessage&) = default;
 };
 
@@ -147,6 +178,8 @@ struct StatusRequestMessage {
 struct BackendEntry {
   std::string name{};
   std::string endpoint{};
+  std::uint64_t requests = 0;
+  std::uint64_t failures = 0;
   std::uint64_t in_flight = 0;
   bool aside = false;
   bool resolved = true;
