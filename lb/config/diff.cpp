@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
+
+#include "lb/config/wording.hpp"
 
 namespace lb {
 namespace {
@@ -35,11 +39,22 @@ Json value_of(const std::string& text) {
 bool is_secret_header(std::string_view name) {
   std::string lower(name);
   std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  static constexpr auto kNames = std::to_array<std::string_view>(
-      {"authorization", "proxy-authorization", "cookie", "set-cookie"});
+  static constexpr auto kNames =
+      std::to_array<std::string_view>({"authorization", "proxy-authorization", "cookie", "set-cookie"});
   static constexpr auto kParts = std::to_array<std::string_view>({"secret", "token", "password", "api-key"});
   return std::ranges::find(kNames, lower) != kNames.end() ||
          std::ranges::any_of(kParts, [&](std::string_view part) { return lower.contains(part); });
+}
+
+std::string bare_words(std::string_view text) {
+  return printable(text, text.size());
+}
+
+std::string number_words(double value) {
+  if (!std::isfinite(value)) return number_text(value);
+  char buffer[400];  // the largest double has 309 digits, the smallest 324 places
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed);
+  return std::string{buffer, end.ptr};
 }
 
 std::string change_line(const ConfigChange& change) {
@@ -63,7 +78,9 @@ std::string changes_json(const std::vector<ConfigChange>& changes) {
                     {"after", value_of(change.after)},
                     {"words", change.words}});
   }
-  return list.dump(-1, ' ', false, Json::error_handler_t::replace);
+  // DEL and C1, which JSON allows in a text, are a terminal's commands; outside of texts there are none.
+  const std::string text = list.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return printable(text, text.size());
 }
 
 }  // namespace lb

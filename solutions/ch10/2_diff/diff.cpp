@@ -1,107 +1,295 @@
+// The differences of two configurations by a walk over the key table (lb/config/keys.hpp) with both of them
+// at once: a key that is new there is compared without a line here. Lists are paired by identity through a
+// hash table.
 #include "lb/config/diff.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <cctype>
+#include <unordered_map>
+#include <utility>
+
+#include "lb/base/result.hpp"
+#include "lb/config/keys.hpp"
+#include "lb/config/tree.hpp"
+#include "lb/config/wording.hpp"
 
 namespace lb {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Kind = ConfigChange::Kind;
 
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+constexpr std::string_view kSecretWords = "(secret)";
+constexpr std::string_view kSecretJson = "\"(secret)\"";
+
+// ---- Values in words and as JSON ----
+
+/// As in "weight 3" and "idle: 60 -> 30".
+std::string value_words(const KeySpec& key, const Slot& slot) {
+  if (const auto* number = std::get_if<double*>(&slot)) return number_words(**number);
+  if (const auto* text = std::get_if<std::string*>(&slot))
+    return (*text)->empty() ? "none" : shown_text(**text);
+  if (const auto* choice = std::get_if<Choice>(&slot))
+    return std::string{key.choices[choice->get(choice->member)]};
+  return value_json(key, slot);
 }
 
-/// A part of a JSON pointer (RFC 6901).
-std::string part(const std::string& key) {
-  std::string text = "/";
-  for (const char c : key) {
-    if (c == '~') {
-      text += "~0";
-    } else if (c == '/') {
-      text += "~1";
+bool is_printed(const KeySpec& key, const void* owner) {
+  return key.printed == nullptr || key.printed(owner);
+}
+
+/// An object of the file with every key, its values as `lb check --print` shows them.
+std::string object_json(const Section& section, void* owner) {
+  std::string out;
+  for (const KeySpec& key : section.keys) {
+    if (!is_printed(key, owner)) continue;
+    LB_ASSERT(key.section == nullptr);
+    out += out.empty() ? "{" : ", ";
+    append_json_string(out, key.name);
+    out += ": " + value_json(key, key.slot(owner));
+  }
+  return out + "}";
+}
+
+/// "per_ip 100, burst 20"
+std::string object_words(const Section& section, void* owner) {
+  std::string out;
+  for (const KeySpec& key : section.keys) {
+    if (!out.empty()) out += ", ";
+    out += std::string{key.name} + " " + value_words(key, key.slot(owner));
+  }
+  return out;
+}
+
+/// The keys that together make a backend's address, and the one that is its identity.
+bool is_address_or_name(const KeySpec& key) {
+  return key.type == KeyType::host || key.type == KeyType::unix_path || key.name == "port" ||
+         key.name == "name";
+}
+
+/// "127.0.0.1:9003, weight 2": what an operator wants to see of a backend that comes or goes.
+std::string backend_words(BackendConfig& backend) {
+  BackendConfig defaults;
+  std::string out = bare_words(backend.endpoint.text());
+  for (const KeySpec& key : backend_section().keys) {
+    if (is_address_or_name(key)) continue;
+    const Slot slot = key.slot(&backend);
+    const bool shown = key.name == "weight" || value_json(key, slot) != value_json(key, key.slot(&defaults));
+    if (shown) out += ", " + std::string{key.name} + " " + value_words(key, slot);
+  }
+  return out;
+}
+
+// ---- Lists ----
+
+/// Two lists paired by identity: an item stands alone with its index, or with its partner.
+struct Pairing {
+  std::vector<std::size_t> removed;                         // indexes into before, ascending
+  std::vector<std::pair<std::size_t, std::size_t>> stayed;  // (before, after), in the order of after
+  std::vector<std::size_t> added;                           // indexes into after, ascending
+};
+
+template <class Item, class IdentityOf>
+Pairing pair_up(const std::vector<Item>& before, const std::vector<Item>& after, IdentityOf identity_of) {
+  std::unordered_map<std::string, std::size_t> place;
+  place.reserve(before.size());
+  for (std::size_t i = 0; i < before.size(); ++i) place.try_emplace(identity_of(before[i]), i);
+  Pairing pairing;
+  std::vector<bool> found(before.size());
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    if (const auto it = place.find(identity_of(after[i])); it != place.end()) {
+      pairing.stayed.emplace_back(it->second, i);
+      found[it->second] = true;
     } else {
-      text += c;
+      pairing.added.push_back(i);
     }
   }
-  return text;
-}
-
-bool keyed_by_name(const Json& list) {
-  return std::all_of(list.begin(), list.end(),
-                     [](const Json& item) { return item.is_object() && item.contains("name"); });
-}
-
-/// Backends as an object of name -> the rest.
-Json by_name(const Json& list) {
-  Json object = Json::object();
-  for (const Json& item : list) {
-    Json rest = item;
-    rest.erase("name");
-    object[item["name"].get<std::string>()] = std::move(rest);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (!found[i]) pairing.removed.push_back(i);
   }
-  return object;
+  return pairing;
 }
 
-/// Also a lone value as a list of one: "listen": "a" and "listen": ["a"] are the same.
-Json as_list(const Json& value) {
-  return value.is_array() ? value : Json::array({value});
+std::string lower_case(std::string_view text) {
+  std::string lower{text};
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return lower;
 }
 
+// ---- The walk ----
+
+/// Owners are mutable because slots are; nothing is written through them.
 class Differ final {
  public:
-  std::vector<ConfigChange> changes;
-
-  void compare(const std::string& path, const Json& before, const Json& after) {
-    if (before == after) return;
-    if (before.is_array() || after.is_array()) {
-      return compare_lists(path, as_list(before), as_list(after));
-    }
-    if (before.is_object() && after.is_object()) return compare_objects(path, before, after);
-    changes.push_back({Kind::changed, path, dump(before), dump(after), path + ": " + dump(before) + " -> " + dump(after)});
+  std::vector<ConfigChange> compare(Config& before, Config& after) {
+    before_ = &before;
+    after_ = &after;
+    section(config_section(), Place{}, "", before_, after_);
+    return std::move(changes_);
   }
 
  private:
-  void compare_objects(const std::string& path, const Json& before, const Json& after) {
-    for (const auto& [key, value] : before.items()) {
-      if (const auto it = after.find(key); it != after.end()) {
-        compare(path + part(key), value, *it);
-      } else {
-        changes.push_back({Kind::removed, path + part(key), dump(value), {}, path + part(key) + " removed"});
-      }
-    }
-    for (const auto& [key, value] : after.items()) {
-      if (!before.contains(key)) changes.push_back({Kind::added, path + part(key), {}, dump(value), path + part(key) + " added"});
-    }
+  void section(const Section& section, const Place& place, const std::string& prefix, void* before,
+               void* after);
+  void optional_object(const KeySpec& key, const Place& place, const std::string& name, void* before,
+                       void* after);
+  void value(const KeySpec& key, const Place& place, const std::string& said, void* before, void* after);
+  void listeners(const Place& list);
+  void backends(const Place& list);
+  void backend(BackendConfig& before, BackendConfig& after, const Place& place);
+  void headers(const Place& list);
+
+  void add(const Place& place, std::string after, std::string words) {
+    changes_.push_back({Kind::added, place.pointer(), {}, std::move(after), std::move(words)});
+  }
+  void remove(const Place& place, std::string before, std::string words) {
+    changes_.push_back({Kind::removed, place.pointer(), std::move(before), {}, std::move(words)});
+  }
+  void change(const Place& place, std::string before, std::string after, std::string words) {
+    changes_.push_back(
+        {Kind::changed, place.pointer(), std::move(before), std::move(after), std::move(words)});
   }
 
-  void compare_lists(const std::string& path, const Json& before, const Json& after) {
-    if (keyed_by_name(before) && keyed_by_name(after)) {
-      return compare_objects(path, by_name(before), by_name(after));
-    }
-    const auto missing_in = [](const Json& list, const Json& item) {
-      return std::find(list.begin(), list.end(), item) == list.end();
-    };
-    for (const Json& item : before) {
-      if (missing_in(after, item)) changes.push_back({Kind::removed, path, dump(item), {}, path + " " + dump(item) + " removed"});
-    }
-    for (const Json& item : after) {
-      if (missing_in(before, item)) changes.push_back({Kind::added, path, {}, dump(item), path + " " + dump(item) + " added"});
-    }
-  }
+  Config* before_ = nullptr;
+  Config* after_ = nullptr;
+  std::vector<ConfigChange> changes_{};
 };
 
-Json effective(const Config& config) {
-  return Json::parse(config_print(config), nullptr, false);
+void Differ::section(const Section& section, const Place& place, const std::string& prefix, void* before,
+                     void* after) {
+  for (const KeySpec& key : section.keys) {
+    if (!is_printed(key, before) && !is_printed(key, after)) continue;
+    const Place here = place.member(key.name);
+    const std::string name = prefix + std::string{key.name};
+    switch (key.type) {
+      case KeyType::object:
+        this->section(*key.section, here, name + ".", key.children.at(before, 0), key.children.at(after, 0));
+        break;
+      case KeyType::optional_object:
+        optional_object(key, here, name, before, after);
+        break;
+      case KeyType::objects:
+        LB_ASSERT(key.section == &backend_section());
+        backends(here);
+        break;
+      case KeyType::listen:
+        listeners(here);
+        break;
+      case KeyType::headers:
+        headers(here);
+        break;
+      default:
+        value(key, here, name + ": ", before, after);
+    }
+  }
+}
+
+void Differ::optional_object(const KeySpec& key, const Place& place, const std::string& name, void* before,
+                             void* after) {
+  void* old = key.children.size(before) == 0 ? nullptr : key.children.at(before, 0);
+  void* now = key.children.size(after) == 0 ? nullptr : key.children.at(after, 0);
+  if (old != nullptr && now != nullptr) return section(*key.section, place, name + ".", old, now);
+  if (old != nullptr) {
+    remove(place, object_json(*key.section, old), name + " removed: " + object_words(*key.section, old));
+  } else if (now != nullptr) {
+    add(place, object_json(*key.section, now), name + " added: " + object_words(*key.section, now));
+  }
+}
+
+/// `said` leads the words, up to the two values.
+void Differ::value(const KeySpec& key, const Place& place, const std::string& said, void* before,
+                   void* after) {
+  const Slot old = key.slot(before);
+  const Slot now = key.slot(after);
+  std::string old_json = value_json(key, old);
+  std::string now_json = value_json(key, now);
+  if (old_json == now_json) return;
+  change(place, std::move(old_json), std::move(now_json),
+         said + value_words(key, old) + " -> " + value_words(key, now));
+}
+
+void Differ::listeners(const Place& list) {
+  const auto& before = before_->listen;
+  const auto& after = after_->listen;
+  const Pairing pairing = pair_up(before, after, [](const Endpoint& endpoint) { return endpoint.text(); });
+  for (const std::size_t i : pairing.removed) {
+    const std::string text = before[i].text();
+    remove(list.member(text), json_string(text), "listener " + bare_words(text) + " removed");
+  }
+  for (const std::size_t i : pairing.added) {
+    const std::string text = after[i].text();
+    add(list.member(text), json_string(text), "listener " + bare_words(text) + " added");
+  }
+}
+
+void Differ::backends(const Place& list) {
+  auto& before = before_->backends;
+  auto& after = after_->backends;
+  const Pairing pairing = pair_up(before, after, [](const BackendConfig& backend) { return backend.name; });
+  const auto words = [](BackendConfig& item, const char* verb) {
+    return "backend " + bare_words(item.name) + verb + backend_words(item);
+  };
+  for (const std::size_t i : pairing.removed) {
+    BackendConfig& item = before[i];
+    remove(list.member(item.name), object_json(backend_section(), &item), words(item, " removed: "));
+  }
+  for (const auto& [old, now] : pairing.stayed) {
+    if (before[old] != after[now]) backend(before[old], after[now], list.member(after[now].name));
+  }
+  for (const std::size_t i : pairing.added) {
+    BackendConfig& item = after[i];
+    add(list.member(item.name), object_json(backend_section(), &item), words(item, " added: "));
+  }
+}
+
+void Differ::backend(BackendConfig& before, BackendConfig& after, const Place& place) {
+  const std::string who = "backend " + bare_words(after.name) + ": ";
+  if (before.endpoint != after.endpoint) {
+    const std::string old = before.endpoint.text();
+    const std::string now = after.endpoint.text();
+    change(place.member("address"), json_string(old), json_string(now),
+           who + "address " + bare_words(old) + " -> " + bare_words(now));
+  }
+  for (const KeySpec& key : backend_section().keys) {
+    if (is_address_or_name(key)) continue;
+    value(key, place.member(key.name), who + std::string{key.name} + " ", &before, &after);
+  }
+}
+
+void Differ::headers(const Place& list) {
+  struct Shown {
+    explicit Shown(const HeaderField& field)
+        : json(is_secret_header(field.name) ? kSecretJson : json_string(field.value)),
+          words(is_secret_header(field.name) ? kSecretWords : shown_text(field.value)) {}
+    std::string json;
+    std::string words;
+  };
+  const auto& before = before_->response_headers;
+  const auto& after = after_->response_headers;
+  const Pairing pairing =
+      pair_up(before, after, [](const HeaderField& field) { return lower_case(field.name); });
+  const auto who = [](const HeaderField& field) { return "response_headers." + bare_words(field.name); };
+  for (const std::size_t i : pairing.removed) {
+    Shown old{before[i]};
+    remove(list.member(before[i].name), std::move(old.json), who(before[i]) + " removed: " + old.words);
+  }
+  for (const auto& [i, k] : pairing.stayed) {
+    if (before[i].value == after[k].value) continue;
+    Shown old{before[i]};
+    Shown now{after[k]};
+    change(list.member(after[k].name), std::move(old.json), std::move(now.json),
+           who(after[k]) + ": " + old.words + " -> " + now.words);
+  }
+  for (const std::size_t i : pairing.added) {
+    Shown now{after[i]};
+    add(list.member(after[i].name), std::move(now.json), who(after[i]) + " added: " + now.words);
+  }
 }
 
 }  // namespace
 
 std::vector<ConfigChange> config_diff(const Config& before, const Config& after) {
-  Differ differ;
-  differ.compare("", effective(before), effective(after));
-  return std::move(differ.changes);
+  return Differ{}.compare(const_cast<Config&>(before), const_cast<Config&>(after));
 }
 
 }  // namespace lb
