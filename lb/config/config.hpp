@@ -16,6 +16,9 @@ namespace lb {
 
 inline constexpr std::size_t kConfigBytesMax = 64U << 20U;
 inline constexpr std::uint32_t kConfigNestingMax = 32;
+/// A file of many small values costs some 130 bytes of memory for two of text; this bounds it. Enough for
+/// 100,000 backends with every key given.
+inline constexpr std::uint32_t kConfigValuesMax = 2'000'000;
 inline constexpr std::uint32_t kBackendsMax = 100'000;
 inline constexpr std::uint32_t kConfigErrorsMax = 100;  // further ones are counted, not listed
 
@@ -39,19 +42,26 @@ struct ConfigErrors {
   [[nodiscard]] std::string text(std::string_view file) const;
 };
 
+enum class ConfigFormat : std::uint8_t { json, yaml };
+
+/// By the end of the file's name: ".yaml" and ".yml" in any letter case are YAML, everything else is JSON.
+ConfigFormat config_format(std::string_view path);
+
 struct LoadedConfig {
   std::shared_ptr<const Config> config{};
-  std::string text{};      // the file's bytes as read
-  std::uint64_t hash = 0;  // of `text`; shown by hash_text()
+  std::string text{};                        // the file's bytes as read
+  std::uint64_t hash = 0;                    // of `text`; shown by hash_text()
+  ConfigFormat format = ConfigFormat::json;  // what `text` is to be read as
 };
 
 using ConfigResult = std::expected<LoadedConfig, ConfigErrors>;
 
-/// Reads, parses and validates. All errors at once.
+/// Reads, parses (as config_format() says) and validates. All errors at once.
 ConfigResult config_load(const std::string& path);
 
-/// The same from bytes already read.
-ConfigResult config_parse(std::string_view text);
+/// The same from bytes already read. A build without a reader of YAML (lb/config/yaml_reader.hpp) says so
+/// with Kind::unreadable.
+ConfigResult config_parse(std::string_view text, ConfigFormat format = ConfigFormat::json);
 
 /// The rules that hold between values (unique names, a sum of weights, ...), for a Config however made.
 /// Empty: valid. config_load applies them too, with positions.

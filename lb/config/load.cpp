@@ -1,5 +1,8 @@
 // Files: reading, and noticing that one has changed.
+#include <algorithm>
+
 #include "lb/base/file.hpp"
+#include "lb/base/guard.hpp"
 #include "lb/base/hash.hpp"
 #include "lb/config/config.hpp"
 #include "lb/config/decode.hpp"
@@ -7,6 +10,7 @@
 #include "lb/config/json_reader.hpp"
 #include "lb/config/rules.hpp"
 #include "lb/config/wording.hpp"
+#include "lb/config/yaml_reader.hpp"
 
 namespace lb {
 namespace {
@@ -24,11 +28,35 @@ void check_decoded(const Node& root, const Decoded& decoded, ErrorList& errors) 
   });
 }
 
+ConfigErrors unreadable(std::string message) {
+  return {.kind = ConfigErrors::Kind::unreadable, .errors = {{.message = std::move(message)}}};
+}
+
+/// The inner result is the reader's; the outer one says that there is no reader, or that it broke.
+Result<std::expected<Node, ConfigError>> read_tree(std::string_view text, ConfigFormat format) {
+  if (format == ConfigFormat::json) return read_json(text);
+  return guarded("read_yaml", [&] { return read_yaml(text); });
+}
+
+bool ends_with_ignoring_case(std::string_view text, std::string_view lower_end) {
+  if (text.size() < lower_end.size()) return false;
+  return std::ranges::equal(text.substr(text.size() - lower_end.size()), lower_end, {}, [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+}
+
 }  // namespace
 
-ConfigResult config_parse(std::string_view text) {
+ConfigFormat config_format(std::string_view path) {
+  const bool yaml = ends_with_ignoring_case(path, ".yaml") || ends_with_ignoring_case(path, ".yml");
+  return yaml ? ConfigFormat::yaml : ConfigFormat::json;
+}
+
+ConfigResult config_parse(std::string_view text, ConfigFormat format) {
   ErrorList errors;
-  auto root = read_json(text);
+  auto tree = read_tree(text, format);
+  if (!tree) return std::unexpected(unreadable("this build reads no YAML: " + tree.error().message));
+  std::expected<Node, ConfigError>& root = *tree;
   if (!root) {
     errors.add(std::move(root).error());
     return std::unexpected(errors.take());
@@ -38,16 +66,14 @@ ConfigResult config_parse(std::string_view text) {
   if (errors.total() > 0) return std::unexpected(errors.take());
   return LoadedConfig{.config = std::make_shared<const Config>(std::move(decoded.config)),
                       .text = std::string{text},
-                      .hash = hash_bytes(text)};
+                      .hash = hash_bytes(text),
+                      .format = format};
 }
 
 ConfigResult config_load(const std::string& path) {
   auto text = read_file(path, kConfigBytesMax);
-  if (!text) {
-    return std::unexpected(ConfigErrors{.kind = ConfigErrors::Kind::unreadable,
-                                        .errors = {{.message = "cannot " + text.error().message}}});
-  }
-  return config_parse(*text);
+  if (!text) return std::unexpected(unreadable("cannot " + text.error().message));
+  return config_parse(*text, config_format(path));
 }
 
 Result<bool> ConfigWatchState::changed() {
