@@ -17,10 +17,22 @@ import dataclasses
 import importlib.util
 import pathlib
 import random
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 STAGES = ("unit", "live", "zero-drop")
-SEAMS = {1: "watch", 2: "diff", 3: "rollback", 4: "yaml"}
+TOGETHER = 5  # the joint stage: all four of a submission in one balancer
+SEAMS = {1: "watch", 2: "diff", 3: "rollback", 4: "yaml", TOGETHER: "together"}
+POINTS = {1: 25, 2: 20, 3: 30, 4: 15, TOGETHER: 10}  # hidden checks included
+
+
+def label(exercise):
+    return "together" if exercise == TOGETHER else f"10.{exercise}"
+
+
+def source_name(exercise):
+    """Where the file of an exercise lies within a submission."""
+    return f"{exercise}_{SEAMS[exercise]}/{SEAMS[exercise]}.cpp"
 
 
 class CheckFailed(Exception):
@@ -60,7 +72,7 @@ class Check:
 
     @property
     def name(self):
-        return f"10.{self.exercise}.{self.number}"
+        return f"{label(self.exercise)}.{self.number}"
 
 
 _declared = []
@@ -80,14 +92,20 @@ def check(number, title, *, points, stage="unit", usually="", seconds_max=10.0):
 def load_checks(exercise, with_hidden=True):
     """Every check of one exercise in the order of numbers. Hidden ones only where their file is."""
     seam = SEAMS[exercise]
+    if exercise == TOGETHER:
+        return _declared_in([(ROOT / "exercises" / "ch10" / "together.py", False)], exercise, with_hidden)
     files = [(ROOT / "exercises" / "ch10" / f"{exercise}_{seam}" / "checks.py", False),
              (ROOT / "solutions" / "ch10" / "hidden" / f"{exercise}_{seam}.py", True)]
+    return _declared_in(files, exercise, with_hidden)
+
+
+def _declared_in(files, exercise, with_hidden):
     checks = []
     for path, hidden in files:
         if not path.exists() or (hidden and not with_hidden):
             continue
         _declared.clear()
-        spec = importlib.util.spec_from_file_location(f"ch10_{seam}_{'hidden' if hidden else 'checks'}", path)
+        spec = importlib.util.spec_from_file_location(f"ch10_{exercise}_{path.stem}", path)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
         checks += [Check(exercise, *fields[:6], hidden, fields[6]) for fields in _declared]
     checks.sort(key=lambda c: c.number)
@@ -99,16 +117,24 @@ def load_checks(exercise, with_hidden=True):
 class Lab:
     """What a running check has at hand: its story, its random numbers and the submission."""
 
-    def __init__(self, seed, runner=None, balancer=None, folder=None):
+    def __init__(self, seed, runner=None, balancer=None, folder=None, on_step=None):
         self.seed = seed
+        self._began, self._on_step = time.monotonic(), on_step
         self.rng = random.Random(seed)
         self.story = []  # the steps so far
+        self.attached = {}
         self.log = []  # lines of the submission that help to explain, newest last
         self._runner, self._balancer, self.folder = runner, balancer, folder
 
     def step(self, text):
         """One more line of the story: what is done to the submission, in the words of the exercise."""
         self.story.append(text)
+        if self._on_step:
+            self._on_step(time.monotonic() - self._began, text)
+
+    def attach(self, **figures):
+        """Results for the report, JSON values (the result of a zero-drop run): shown there, never judged."""
+        self.attached.update(figures)
 
     def expect(self, condition, *, expected, seen, log=None, usually=""):
         if not condition:

@@ -12,17 +12,29 @@ import subprocess
 import tempfile
 import time
 
+from . import contain, explain
 from .check import CheckFailed, CouldNotGrade, NotImplementedYet
 
 LINE_BYTES_MAX = 16 << 20
-LOG_BYTES_SHOWN = 4000
+LOG_BYTES_SHOWN = 8000
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=8:detect_stack_use_after_return=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+}
+
+
+def environment():
+    """What a submission's process finds in its environment: nothing of the grader's."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": os.getcwd(),
+            "TMPDIR": os.getcwd(), **SANITIZERS}
 
 
 class Student:
     """One runner process. ask() sends a request and returns the answer; calls that the submission makes while it
     answers go to `on_call`, a function from the message to its result."""
 
-    def __init__(self, program, seconds_max=2.0, on_call=None, prefix=(), env=None):
+    def __init__(self, program, seconds_max=2.0, on_call=None, prefix=(), env=None, limits=None):
+        limits = limits or contain.Limits()
         self.program, self.seconds_max, self.on_call = str(program), seconds_max, on_call
         ours, theirs = socket.socketpair()
         self._socket, self._input = ours, b""
@@ -31,8 +43,9 @@ class Student:
         try:
             self._child = subprocess.Popen(
                 [*prefix, self.program, str(fd)], stdin=subprocess.DEVNULL, stdout=self._output,
-                stderr=self._output, start_new_session=True, env=env, pass_fds=(fd,))
-        except OSError as error:
+                stderr=self._output, start_new_session=True, env=environment() if env is None else env,
+                pass_fds=(fd,), preexec_fn=lambda: contain.confine(limits))
+        except (OSError, subprocess.SubprocessError) as error:
             raise CouldNotGrade(f"{self.program}: {error}", "environment") from error
         finally:
             theirs.close()
@@ -60,6 +73,8 @@ class Student:
         return self._output.read().decode(errors="replace").strip()
 
     def close(self):
+        if self._output.closed:
+            return
         self._socket.close()
         try:
             os.killpg(self._child.pid, signal.SIGKILL)
@@ -91,7 +106,7 @@ class Student:
             except OSError:
                 part = b""
             if not part:
-                raise CheckFailed(f"an answer to {do}", self._how_it_ended(), self.output())
+                raise self._ended_failure(do)
             self._input += part
             if len(self._input) > LINE_BYTES_MAX:
                 raise CheckFailed(f"an answer to {do}", "an answer of more than 16 MiB", self.output())
@@ -104,11 +119,12 @@ class Student:
             raise CheckFailed(f"an answer to {do}", "garbage on the grader's own channel", self.output())
         return message
 
-    def _how_it_ended(self):
+    def _ended_failure(self, do):
+        """The process closed its end: how, and why if its output says so."""
         try:
             status = self._child.wait(timeout=2)
         except subprocess.TimeoutExpired:
-            return "its end of the channel was closed, and it goes on"
-        if status < 0:
-            return f"the program was killed by {signal.Signals(-status).name}"
-        return f"the program exited with status {status}"
+            return CheckFailed(f"an answer to {do}", "the end of the grader's channel; the program goes on",
+                               self.output(), "descriptors are closed that the code did not open")
+        seen, usually, log = explain.ended(status, self.output())
+        return CheckFailed(f"an answer to {do}", seen, log, usually)
