@@ -21,8 +21,8 @@ def milliseconds(nanoseconds):
 
 
 class World:
-    """One watcher from start() on. `tell`: each operation is a step of the story. `strict`: a reload is judged
-    when it comes; otherwise only by what the balancer has at the end (for changes in the midst of a poll)."""
+    """One watcher from start() on. `tell`: each operation is a step of the story. `strict`: a reload is
+    judged when it comes; otherwise only by what the balancer has at the end (for changes in the midst of a poll)."""
 
     def __init__(self, lab, student, files=None, path=PATH, debounce=0.1, debounce_max=2.0, tell=True,
                  strict=True):

@@ -115,8 +115,8 @@ def renumbered(events, cookies):
 
 
 def run(files, script):
-    """Each operation's outcome and events. An operation is (name, argument...); ("as", name, operation...) keeps
-    its result, an open file or a watch, to be used by that name."""
+    """Each operation's outcome and events. An operation is (name, argument...); ("as", name, operation...)
+    keeps its result, an open file or a watch, to be used by that name."""
     kept, cookies, story = {}, {}, []
 
     def perform(name, *arguments):
@@ -135,8 +135,8 @@ def run(files, script):
             result = perform(*operation)
         except OSError as error:
             result = errno.errorcode[error.args[0]]
-        events = {f"{fake.mask_words(m)} wd={w} cookie={c} {n}" for w, m, c, n in renumbered(files.read(),
-                                                                                             cookies)}
+        events = {f"{fake.mask_words(mask)} wd={watch} cookie={cookie} {name}"
+                  for watch, mask, cookie, name in renumbered(files.read(), cookies)}
         story.append((operation, result if isinstance(result, (int, str)) else None, sorted(events)))
     return story
 
@@ -209,6 +209,7 @@ SCRIPTS = {
                                                                                               "1"),
                 ("remove_watch", "w"), ("add_watch", "/d", ALL)],
 }
+
 
 @pytest.fixture
 def real(tmp_path):

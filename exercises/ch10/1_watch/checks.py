@@ -262,7 +262,7 @@ OPERATIONS = {"write": _write, "replace by rename": _replace, "delete": _delete,
               "make readable": lambda files, _: files.chmod("/w/lb.json", 0o600),
               "write another file": lambda files, text: files.write("/w/another", text)}
 PAIRS = list(OPERATIONS)[:7]
-TRIPLES = list(OPERATIONS)[1:6]
+TRIPLES = list(OPERATIONS)[2:6]
 
 
 def perform(lab, student, items, tell=False):
