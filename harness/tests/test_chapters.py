@@ -4,8 +4,8 @@
 
 Markers in chapters/*.md, each for the fenced block (or table) that follows it:
 
-    <!-- from FILE: START ... END -->   the lines of FILE from the first that contains START to the first after
-                                        it that contains END; } or }; is the one at START's indentation
+    <!-- from FILE: START ... END -->   the lines of FILE from the first with START to the first after
+                                        it with END; } or }; is the one at START's indentation
     <!-- compile -->                    compiles, with the headers of the balancer
     <!-- run -->                        compiles, runs, and prints what the next <!-- output --> block shows
     <!-- session -->                    lines after "$ " are run by one bash, the others are what they print;
