@@ -36,7 +36,7 @@ CLIENTS_MAX = 512
 RELOADS_MAX = 100
 TIMEOUT_S = 3.0  # a connection without an answer for this long is lost
 SETTLE_S = 0.15  # between two reloads: the queues fill again
-AFTER_FAILURE_S = 0.02  # a client that failed waits before its next connection
+AFTER_FAILURE_S = 0.01  # a client that failed waits before its next connection
 WAY_S_MAX = 60.0
 
 
