@@ -3,8 +3,10 @@
 //   {"do": "script", "limits": L, "ask": [1, 2], "events": [E, ...]}
 //       -> {"seen": [S, ...], "reasons": [R, ...]}: what is to be seen after each event, and the decision's
 //       reason.
-//   {"do": "all", "limits": L, "ask": [1, 2], "alphabet": [E, ...], "step_ms": 4000, "length": 4}
-//       -> {"seen": "S\n..."}: every sequence of `length` events of the alphabet, the last event's letter
+//   {"do": "all", "limits": L, "ask": [1, 2], "prefix": [E, ...], "alphabet": [E, ...], "begin_ms": 0,
+//   "step_ms": 4000,
+//    "length": 4}
+//       -> {"seen": ["S\n..."]}: every sequence of `length` events of the alphabet, the last event's letter
 //       changing fastest, event i at (i+1)*step_ms; of each sequence what is to be seen after its last event.
 //
 // L is {"probation_ms", "requests_min", "failure_increase", "failed_max"}. S is one word, for there are many:
@@ -96,11 +98,14 @@ Json all(const Json& request) {
   const auto ask = request.at("ask").get<std::vector<lb::ConfigHash>>();
   const lb::RollbackLimits limits = limits_of(request.at("limits"));
   const std::size_t length = request.at("length");
+  const std::int64_t begin_ms = request.at("begin_ms");
   const std::int64_t step_ms = request.at("step_ms");
+  std::vector<RollbackEvent> prefix;
+  for (const Json& json : request.at("prefix")) prefix.push_back(event_of(json, instant(json.at("at_ms"))));
   std::vector<std::vector<RollbackEvent>> letters(length);  // of each place, for the time is the place's
   for (std::size_t i = 0; i < length; ++i) {
     for (const Json& json : request.at("alphabet")) {
-      letters[i].push_back(event_of(json, instant(static_cast<std::int64_t>(i + 1) * step_ms)));
+      letters[i].push_back(event_of(json, instant(begin_ms + static_cast<std::int64_t>(i + 1) * step_ms)));
     }
   }
   std::string lines;  // one JSON string for tens of thousands of answers
@@ -108,11 +113,12 @@ Json all(const Json& request) {
   for (;;) {
     const auto policy = lb::make_rollback_policy(limits);
     RollbackDecision decision;
+    for (const RollbackEvent& event : prefix) (void)policy->on_event(event);
     for (std::size_t i = 0; i < length; ++i) decision = policy->on_event(letters[i][word[i]]);
     lines += seen(decision, *policy, ask) + '\n';
     std::size_t place = length;
     while (place > 0 && ++word[place - 1] == letters[place - 1].size()) word[--place] = 0;
-    if (place == 0) return {{"seen", lines}};
+    if (place == 0) return {{"seen", Json::array({lines})}};
   }
 }
 

@@ -1,10 +1,10 @@
-"""Plays histories to a rollback policy, compares it with the model after every event, and tells the story of what
-differed like an operations log. For the checks of exercise 10.3."""
+"""Plays histories to a rollback policy, compares it with the model after every event, and tells the story of
+what differed like an operations log. For the checks of exercise 10.3."""
 import itertools
 import weakref
 
 from .check import CheckFailed, NotImplementedYet
-from .rollback_model import Limits, expected, expected_all, name
+from .rollback_model import Limits, expected, expected_all, name, places
 from .shrink import shrink
 
 CRASH_TRIALS_MAX = 40  # each costs a new process
@@ -40,25 +40,27 @@ def random_history(lab, events, limits, usually=""):
         short = events if crashed else events[:player.wrong_at + 1]
         short = shrink(short, player.fails, CRASH_TRIALS_MAX if crashed else 400)
         player.play(short)
-        raise CheckFailed("the same decisions when the same history is played again", "now they are as expected",
-                          "", usually) from failure
+        raise CheckFailed("the same decisions when the same history is played again",
+                          "now they are as expected", "", usually) from failure
 
 
-def all_histories(lab, alphabet, length_max, limits=Limits(), step_ms=4000, usually=""):
-    """Every sequence of up to `length_max` letters; the first that differs is the shortest."""
-    player = Player(lab, limits, alphabet, usually)
-    letters = [letter.json() for letter in alphabet]
+def all_histories(lab, alphabet, length_max, limits=Limits(), prefix=(), step_ms=4000, usually=""):
+    """Every sequence of up to `length_max` letters after the prefix; the first that differs is a shortest."""
+    prefix = list(prefix)
+    player = Player(lab, limits, [*prefix, *alphabet], usually)
+    request = {"limits": player.limits_json, "ask": player.configs, "step_ms": step_ms,
+               "prefix": [event.json() for event in prefix], "begin_ms": prefix[-1].at_ms if prefix else 0,
+               "alphabet": [letter.json() for letter in alphabet]}
     for length in range(1, length_max + 1):
-        said = player.ask("all", limits=player.limits_json, ask=player.configs, alphabet=letters,
-                          step_ms=step_ms, length=length)["seen"].splitlines()
-        wanted = expected_all(limits, alphabet, step_ms, length, player.configs)
+        said = _strings(player.ask("all", length=length, **request), "seen")[0].splitlines()
+        wanted = expected_all(limits, prefix, alphabet, step_ms, length, player.configs)
         if said == wanted:
             continue
         wrong = next((i for i, pair in enumerate(zip(said, wanted)) if pair[0] != pair[1]), None)
         if wrong is None:
             raise CheckFailed(f"{len(wanted)} answers", f"{len(said)}")
-        word = next(itertools.islice(itertools.product(alphabet, repeat=length), wrong, None))
-        player.play([letter.at((i + 1) * step_ms) for i, letter in enumerate(word)])
+        words = itertools.product(*places(prefix, alphabet, step_ms, length))
+        player.play([*prefix, *next(itertools.islice(words, wrong, None))])
         raise CheckFailed("the same decisions for the same events, whatever other policies have seen",
                           f"alone {wanted[wrong]}, after {wrong} other histories {said[wrong]}", "",
                           "something is kept in a global or static variable")
@@ -74,7 +76,7 @@ class Player:
         self.wrong_at = None
 
     def ask(self, do, **arguments):
-        """Of the one process of this check: each script makes a policy of its own. A new one after a crash."""
+        """Of the one process of this check, for each script makes its own policy. A new one after a crash."""
         student = _students.get(self.lab)
         if student is None:
             student = _students[self.lab] = self.lab.student()
@@ -85,8 +87,9 @@ class Player:
             raise
 
     def said(self, events):
-        answer = self.ask("script", limits=self.limits_json, ask=self.configs, events=[e.json() for e in events])
-        if not isinstance(answer, dict) or [len(answer.get(k, ())) for k in ("seen", "reasons")] != [len(events)] * 2:
+        answer = self.ask("script", limits=self.limits_json, ask=self.configs,
+                          events=[e.json() for e in events])
+        if any(len(_strings(answer, key)) != len(events) for key in ("seen", "reasons")):
             raise CheckFailed("one answer an event", "something else on the grader's own channel")
         return answer
 
@@ -122,7 +125,8 @@ class Player:
     def _tell_limits(self):
         limits = self.limits
         self.lab.step(f"probation {limits.probation_ms / 1000:g} s, at least {limits.requests_min} requests, "
-                      f"{100 * limits.failure_increase:g} % more failures allowed, {limits.failed_max} remembered")
+                      f"{100 * limits.failure_increase:g} % more failures allowed, "
+                      f"{limits.failed_max} remembered")
 
     def _tell(self, event, line):
         action = line.split()[0]
@@ -141,8 +145,17 @@ class Player:
             pairs.append(tuple(f"proven() is {_proven_words(w)}" for w in (ours[2], theirs[2])))
         for config, w, s in zip(self.configs, ours[3], theirs[3].ljust(len(ours[3]), "?")):
             if w != s:
-                pairs.append(tuple(f"may_try({name(config)}) is {'true' if b == '1' else 'false'}" for b in (w, s)))
+                pairs.append(tuple(f"may_try({name(config)}) is {'true' if bit == '1' else 'false'}"
+                                   for bit in (w, s)))
         return "; ".join(p[0] for p in pairs), "; ".join(p[1] for p in pairs)
+
+
+def _strings(answer, key):
+    """The list of strings in an answer: a submission could have written to the channel itself."""
+    value = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        raise CheckFailed("an answer", "something else on the grader's own channel")
+    return value
 
 
 def _action_words(word):
@@ -152,7 +165,8 @@ def _action_words(word):
     if kind == "prove":
         return f"{_proven_words(config)} has proved good"
     if kind == "roll_back":
-        return f"roll back to {_proven_words(config.rstrip('!'))}" + (", without a reason" if "!" in config else "")
+        without = ", without a reason" if "!" in config else ""
+        return f"roll back to {_proven_words(config.rstrip('!'))}{without}"
     return f"an action that does not exist ({word})"
 
 

@@ -1,7 +1,7 @@
 """An independent model of lb/reload/rollback.hpp, to compare a submission with, and the words of its stories.
 
-The model is a function from (limits, state, event) to (state, action): states are tuples that are never changed, so
-that what follows from one can be remembered. It was written from the header alone. Times are milliseconds,
+The model is a function from (limits, state, event) to (state, action): states are tuples that never change,
+so that what follows from one can be remembered. It was written from the header alone. Times are milliseconds,
 configurations numbers, shares fractions: the model never rounds.
 """
 import dataclasses
@@ -80,7 +80,8 @@ class Event:
         if self.kind == "tick":
             return "a probation tick"
         parts = [f"{b.after.requests} requests to {b.name}, {b.after.failures} failed"
-                 f" (before: {b.before.text()}; still on old connections: {b.old.text()})" for b in self.backends]
+                 f" (before: {b.before.text()}; still on old connections: {b.old.text()})"
+                 for b in self.backends]
         return f"sample of {name(self.config)}: " + ("; ".join(parts) or "no backends")
 
 
@@ -226,11 +227,14 @@ def expected(limits, events, ask):
     return lines
 
 
-def expected_all(limits, alphabet, step_ms, length, ask):
-    """What is to be seen after the last event of every sequence of `length` letters, in the runner's order."""
-    states, lines = [State()], []
-    for place in range(length):
-        timed = [letter.at((place + 1) * step_ms) for letter in alphabet]
+def expected_all(limits, prefix, alphabet, step_ms, length, ask):
+    """What is to be seen after the last event of every sequence of `length` letters that follows the prefix,
+    in the runner's order."""
+    state = State()
+    for event in prefix:
+        state, _ = step(limits, state, event)
+    states, lines = [state], []
+    for timed in places(prefix, alphabet, step_ms, length):
         known, following, lines = {}, [], []
         for state in states:
             if state not in known:
@@ -241,3 +245,9 @@ def expected_all(limits, alphabet, step_ms, length, ask):
             lines += said
         states = following
     return lines
+
+
+def places(prefix, alphabet, step_ms, length):
+    """For each place after the prefix the alphabet's letters at the time of this place."""
+    begin_ms = prefix[-1].at_ms if prefix else 0
+    return [[letter.at(begin_ms + (i + 1) * step_ms) for letter in alphabet] for i in range(length)]

@@ -1,8 +1,8 @@
-"""Random histories for the rollback policy: mostly what a supervisor would really send, sometimes what is late, twice
-or out of place. The same random numbers give the same history."""
+"""Random histories for the rollback policy: mostly what a supervisor would really send, sometimes what is
+late, twice or out of place. The same random numbers give the same history."""
 from .rollback_model import State, backend, died, ended, rejected, sample, serving, step, tick
 
-# Powers of two: every share is exact in binary, so that a history can lie exactly at the limit (a quarter more).
+# Powers of two: every share is exact in binary, so that a history can lie exactly at the limit.
 TOTALS = (0, 32, 63, 64, 128)
 SHARES = (0, 0, 0, 1 / 16, 1 / 4, 5 / 16, 1 / 2, 1)
 
@@ -32,7 +32,7 @@ def _next(rng, limits, state, now, configs):
     if kind == "serving" or state.serving is None and rng.random() < 0.6:
         return serving(some), later
     if kind == "sample":
-        return sample(current, *(_backend(rng, f"b{i + 1}") for i in range(rng.choice([0, 1, 1, 1, 2, 3])))), later
+        return sample(current, *_backends(rng, rng.choice([0, 1, 1, 1, 2, 3]))), later
     if kind == "died":
         return died(current, rng.choice(["killed by SIGSEGV", "exit status 3"])), later
     if kind == "rejected":
@@ -40,10 +40,11 @@ def _next(rng, limits, state, now, configs):
     return (ended(rng.random() < 0.5) if kind == "ended" else tick()), later
 
 
-def _backend(rng, name):
+def _backends(rng, number):
     def count(totals=TOTALS):
         total = rng.choice(totals)
         # 63 is there for its being too few: what its share would be does not matter
         return total, int(total * rng.choice(SHARES))
 
-    return backend(name, after=count((32, 63, 64, 128, 128)), before=count(), old=count())
+    return [backend(f"b{i + 1}", after=count((32, 63, 64, 128, 128)), before=count(), old=count())
+            for i in range(number)]

@@ -1,7 +1,7 @@
 """Shrinks a failing run to a short one that still fails: delta debugging (Zeller and Hildebrandt, 2002).
 
-Deterministic: the same items and the same answers give the same result. What comes back always fails, and keeps the
-order of the items. With enough trials, no item can be left out of it without the failure going away.
+Deterministic: the same items and the same answers give the same result. What comes back always fails, and
+keeps the order of the items. With enough trials, no item can be left out of it without the failure going.
 """
 from collections.abc import Callable
 
@@ -9,8 +9,9 @@ TRIALS_MAX = 400
 
 
 def shrink(items: list, fails: Callable[[list], bool], trials_max: int = TRIALS_MAX) -> list:
-    """A short subsequence of `items` for which `fails` still says True. `items` itself is taken to fail, and comes
-    back when nothing shorter does. `fails` is asked at most `trials_max` times and never twice about one list."""
+    """A short subsequence of `items` for which `fails` still says True. `items` itself is taken to fail, and
+    comes back when nothing shorter does. `fails` is asked at most `trials_max` times, and never twice about
+    the same list."""
     trial = _Trials(fails, trials_max)
     items = list(items)
     size = (len(items) + 1) // 2  # of the piece that is left out
