@@ -68,8 +68,9 @@ void append_backends(std::string& out, const Json& json) {
     const char* state = !flag_of(backend, "resolved", true) ? "  unresolved"
                         : flag_of(backend, "aside", false)  ? "  put aside"
                                                             : "";
-    out += fmt::format("  {:<24} {:<24} {:>6} in flight{}\n", text_of(backend, "name"),
-                       text_of(backend, "endpoint"), text_of(backend, "in_flight"), state);
+    out += fmt::format("  {:<24} {:<24} {:>6} in flight {:>10} requests {:>6} failed{}\n",
+                       text_of(backend, "name"), text_of(backend, "endpoint"), text_of(backend, "in_flight"),
+                       text_of(backend, "requests"), text_of(backend, "failures"), state);
   }
   const auto total = static_cast<std::size_t>(number_of(json, "backends_total"));
   if (total > backends.size()) out += fmt::format("  ... and {} more\n", total - backends.size());
@@ -85,11 +86,19 @@ void append_counters(std::string& out, const Json& json) {
 
 void append_reloads(std::string& out, const Json& json) {
   const Json reloads = object_of(json, "reloads");
-  out += fmt::format("\nreloads   {} applied, {} rejected, {} requested; {} restarts\n",
+  out += fmt::format("\nreloads   {} applied, {} rejected, {} requested; {} rolled back; {} restarts\n",
                      text_of(reloads, "applied"), text_of(reloads, "rejected"), text_of(reloads, "requested"),
-                     text_of(json, "restarts"));
+                     text_of(reloads, "rolled_back"), text_of(json, "restarts"));
   const std::string error = text_of(reloads, "last_error");
   if (error != "-" && !error.empty()) out += "last error: " + error + "\n";
+  const Json good = object_of(json, "last_good");
+  if (!good.empty()) {
+    const std::string file = text_of(good, "file");
+    out += fmt::format("last good configuration {}{}{}\n", text_of(good, "config"),
+                       file.empty() || file == "-" ? "" : ", kept in " + file,
+                       flag_of(good, "probation", false) ? "; what serves is on probation" : "");
+  }
+  if (flag_of(json, "watch", false)) out += "the configuration file is watched\n";
 }
 
 }  // namespace
@@ -125,6 +134,18 @@ ReloadText reload_text(std::string_view line) {
   text.summary =
       fmt::format("generation {} -> {}, config {}, {:.1f} ms", text_of(json, "from"),
                   text_of(json, "generation"), text_of(json, "config"), number_of(json, "duration_ms"));
+  const Json& changes = list_of(json, "changes");
+  for (const Json& change : changes) {
+    const std::string kind = text_of(change, "kind");
+    text.summary += fmt::format("\n  {} {}",
+                                kind == "added"     ? '+'
+                                : kind == "removed" ? '-'
+                                                    : '~',
+                                text_of(change, "words"));
+  }
+  const auto total = static_cast<std::size_t>(number_of(json, "changes_total"));
+  if (total > changes.size())
+    text.summary += fmt::format("\n  ... and {} more changes", total - changes.size());
   return text;
 }
 

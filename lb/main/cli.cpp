@@ -16,7 +16,9 @@ constexpr const char* kGenerationCommand = "__generation";
 constexpr double kAskTimeoutMax = 86'400;
 
 void add_serve(CLI::App& app, ServeArgs& args, std::string& log_format) {
-  app.add_option("-c,--config", args.config, "Configuration file (JSON)")->type_name("FILE");
+  app.add_option("-c,--config", args.config,
+                 "Configuration file: JSON, or YAML when its name ends in .yaml or .yml")
+      ->type_name("FILE");
   app.add_option("--pid-file", args.pid_file, "Pid file; overrides pid_file of the configuration")
       ->type_name("FILE");
   app.add_option("--control", args.control, "Control socket; overrides admin.socket of the configuration")
@@ -27,6 +29,12 @@ void add_serve(CLI::App& app, ServeArgs& args, std::string& log_format) {
   app.add_option("--access-log", args.access_log,
                  "Access log, - for standard output; overrides the configuration")
       ->type_name("FILE");
+  app.add_option("--last-good", args.last_good,
+                 "Keep the last configuration that proved good in this file (default with "
+                 "--fallback-last-good: the configuration's name and .last-good)")
+      ->type_name("FILE");
+  app.add_flag("--fallback-last-good", args.fallback_last_good,
+               "When the configuration file is bad at the start, serve the last good one");
   app.add_option("--seed", args.seed, "Seed of all random choices")->type_name("N");
 }
 

@@ -21,6 +21,8 @@ struct ServeArgs {
   std::string log{};
   bool log_json = false;
   std::optional<std::string> access_log{};
+  std::string last_good{};
+  bool fallback_last_good = false;
   std::optional<std::uint64_t> seed{};
 };
 struct CheckArgs {

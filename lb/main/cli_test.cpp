@@ -140,7 +140,7 @@ TEST_F(CommandTest, Diff) {
            R"({"listen_port": 8080, "workers": 3, "backends": [{"host": "127.0.0.1", "port": 9001}]})");
   const Ran r = ran([&] { return diff({good_, other}); });
   EXPECT_EQ(r.code, 1);
-  EXPECT_EQ(r.out, "~ /workers: 0 -> 3\n");
+  EXPECT_EQ(r.out, "~ workers: 0 -> 3\n");
   EXPECT_EQ(ran([&] { return diff({good_, bad_}); }).code, 2);
   EXPECT_EQ(ran([&] { return diff({folder_ / "none", good_}); }).code, 2);
 }

@@ -49,6 +49,9 @@ int serve(const ServeArgs& args, const char* argv0) {
        .log_format = format,
        .log_colour = colour,
        .access_log = args.access_log,
+       .last_good_path =
+           args.last_good.empty() && args.fallback_last_good ? args.config + ".last-good" : args.last_good,
+       .fallback_last_good = args.fallback_last_good,
        .seed = args.seed.value_or(random_seed()),
        .version = LB_VERSION},
       events);

@@ -28,6 +28,8 @@ const char* note_name(NoteKind kind) noexcept {
       return "handover_overdue";
     case NoteKind::killed_overdue:
       return "killed_overdue";
+    case NoteKind::fallback:
+      return "fallback";
   }
   return "?";
 }
@@ -47,6 +49,7 @@ const char* service_name(ServiceState state) noexcept {
 std::string answer_text(const Answer& answer) {
   std::string text = "answer ";
   if (answer.boot) text += "boot ";
+  if (answer.rollback) text += "rollback ";
   if (!answer.callers.empty()) {
     text += "[";
     for (const CallerId caller : answer.callers)
@@ -63,28 +66,29 @@ std::string answer_text(const Answer& answer) {
 }  // namespace
 
 std::string event_text(const ReloadEvent& event) {
-  return std::visit(Overloaded{
-                        [](const Boot&) -> std::string { return "Boot"; },
-                        [](const Adopted& e) { return "Adopted " + number(e.id); },
-                        [](const ReloadRequested& e) {
-                          return "ReloadRequested" +
-                                 (e.caller ? " by " + std::to_string(*e.caller) : std::string{});
-                        },
-                        [](const CallerLeft& e) { return "CallerLeft " + std::to_string(e.caller); },
-                        [](const SpawnFailed& e) { return "SpawnFailed " + number(e.id); },
-                        [](const Loaded& e) { return "Loaded " + number(e.id); },
-                        [](const Ready& e) { return "Ready " + number(e.id); },
-                        [](const Failed& e) { return "Failed " + number(e.id) + " (" + e.reason + ")"; },
-                        [](const DrainAcknowledged& e) {
-                          return "DrainAcknowledged " + number(e.id) +
-                                 (e.successor ? " for " + number(*e.successor) : std::string{});
-                        },
-                        [](const Exited& e) { return "Exited " + number(e.id) + " (" + e.reason + ")"; },
-                        [](const StopRequested&) -> std::string { return "StopRequested"; },
-                        [](const QuitRequested&) -> std::string { return "QuitRequested"; },
-                        [](const Tick&) -> std::string { return "Tick"; },
-                    },
-                    event);
+  return std::visit(
+      Overloaded{
+          [](const Boot& e) -> std::string { return e.fallback ? "Boot with fallback" : "Boot"; },
+          [](const Adopted& e) { return "Adopted " + number(e.id); },
+          [](const ReloadRequested& e) {
+            return "ReloadRequested" + (e.caller ? " by " + std::to_string(*e.caller) : std::string{});
+          },
+          [](const RollbackRequested&) -> std::string { return "RollbackRequested"; },
+          [](const CallerLeft& e) { return "CallerLeft " + std::to_string(e.caller); },
+          [](const SpawnFailed& e) { return "SpawnFailed " + number(e.id); },
+          [](const Loaded& e) { return "Loaded " + number(e.id); },
+          [](const Ready& e) { return "Ready " + number(e.id); },
+          [](const Failed& e) { return "Failed " + number(e.id) + " (" + e.reason + ")"; },
+          [](const DrainAcknowledged& e) {
+            return "DrainAcknowledged " + number(e.id) +
+                   (e.successor ? " for " + number(*e.successor) : std::string{});
+          },
+          [](const Exited& e) { return "Exited " + number(e.id) + " (" + e.reason + ")"; },
+          [](const StopRequested&) -> std::string { return "StopRequested"; },
+          [](const QuitRequested&) -> std::string { return "QuitRequested"; },
+          [](const Tick&) -> std::string { return "Tick"; },
+      },
+      event);
 }
 
 std::string command_text(const ReloadCommand& command) {

@@ -71,8 +71,9 @@ std::optional<ReloadMachine::Phase> ReloadMachine::phase(GenerationId id) const 
 
 // ---- starting ----
 
-void ReloadMachine::on(const Boot&) {
+void ReloadMachine::on(const Boot& event) {
   LB_ASSERT(!attempt_ && generations_.empty());
+  fallback_ = event.fallback;
   backoff_ = limits_.backoff_min;
   attempt_ = Attempt{.id = next_id_, .boot = true};
   spawn(next_id_, ConfigSource::file);
@@ -112,23 +113,45 @@ void ReloadMachine::on(const ReloadRequested& event) {
   begin_reload_if_wanted();
 }
 
+void ReloadMachine::on(const RollbackRequested&) {
+  if (rollback_wanted_ || (attempt_ && attempt_->rollback)) return;
+  rollback_wanted_ = true;
+  if (mode_ != Mode::running) return reject_rollback("the balancer is shutting down");
+  begin_reload_if_wanted();
+}
+
 void ReloadMachine::on(const CallerLeft& event) {
   std::erase(waiting_, event.caller);
   if (attempt_) std::erase(attempt_->callers, event.caller);
 }
 
 void ReloadMachine::begin_reload_if_wanted() {
-  if (mode_ != Mode::running || attempt_ || !reload_wanted_) return;
+  if (mode_ != Mode::running || attempt_) return;
+  if (rollback_wanted_ && !current_) reject_rollback("the generation to be undone is gone already");
+  if (rollback_wanted_) {
+    rollback_wanted_ = false;
+    return begin({.id = next_id_, .rollback = true, .from = current_}, ConfigSource::last_good);
+  }
+  if (!reload_wanted_) return;
   if (draining() >= limits_.draining_max) {
     reject_waiting(std::to_string(draining()) +
                    " older generations are still draining; try again when one has ended");
     return;
   }
   reload_wanted_ = false;
-  attempt_ = Attempt{.id = next_id_, .from = current_, .callers = std::exchange(waiting_, {})};
+  begin({.id = next_id_, .from = current_, .callers = std::exchange(waiting_, {})}, ConfigSource::file);
+}
+
+void ReloadMachine::begin(Attempt attempt, ConfigSource source) {
+  attempt_ = std::move(attempt);
   emit(NotifyService{ServiceState::reloading});
   emit(Note{NoteKind::reload_begun, next_id_, {}});
-  spawn(next_id_, ConfigSource::file);
+  spawn(next_id_, source);
+}
+
+void ReloadMachine::reject_rollback(const std::string& reason) {
+  if (!std::exchange(rollback_wanted_, false)) return;
+  emit(Answer{.rollback = true, .from = current_, .reason = reason});
 }
 
 void ReloadMachine::reject_waiting(const std::string& reason) {
@@ -174,7 +197,7 @@ void ReloadMachine::on(const Ready& event) {
     attempt_->awaited.push_back(id);
     hand_over(id, generation, event.id);
   }
-  if (attempt_->awaited.empty()) finish_attempt(true, {});
+  if (attempt_->awaited.empty()) finish_attempt(true, std::exchange(attempt_->remark, {}));
 }
 
 // ---- handing over ----
@@ -223,10 +246,12 @@ void ReloadMachine::finish_attempt(bool applied, std::string reason, StartFailur
   emit(Answer{.callers = std::move(attempt.callers),
               .applied = applied,
               .boot = attempt.boot,
+              .rollback = attempt.rollback,
               .from = attempt.from,
               .to = attempt.id,
               .reason = std::move(reason),
               .failure = failure});
+  if (applied && !attempt.rollback) reject_rollback("another configuration serves by now");
   if (mode_ != Mode::running) return;
   if (attempt.boot && !applied) {
     // Nothing of ours serves. A generation adopted from a former supervisor goes on without us.
@@ -272,7 +297,20 @@ void ReloadMachine::start_failed(GenerationId id, StartFailure failure, const st
     schedule_restart();
     return;
   }
-  if (attempt_ && attempt_->id == id) finish_attempt(false, reason, failure);
+  if (!attempt_ || attempt_->id != id || fall_back(failure, reason)) return;
+  finish_attempt(false, reason, failure);
+}
+
+/// A boot whose file is bad goes on with the last good configuration; at most once.
+bool ReloadMachine::fall_back(StartFailure failure, const std::string& reason) {
+  const bool bad_file = failure == StartFailure::invalid_config || failure == StartFailure::unreadable_config;
+  if (!attempt_->boot || mode_ != Mode::running || !bad_file || !std::exchange(fallback_, false))
+    return false;
+  emit(Note{NoteKind::fallback, next_id_, reason});
+  attempt_->id = next_id_;
+  attempt_->remark = "the last good configuration serves, because the file is bad: " + reason;
+  spawn(next_id_, ConfigSource::last_good);
+  return true;
 }
 
 void ReloadMachine::on(const Exited& event) {
@@ -393,6 +431,7 @@ void ReloadMachine::on(const StopRequested&) {
   emit(NotifyService{ServiceState::stopping});
   cancel_restart();
   reject_waiting("the balancer is shutting down");
+  reject_rollback("the balancer is shutting down");
   if (attempt_ && !attempt_->handing_over) {
     if (const auto it = generations_.find(attempt_->id); it != generations_.end())
       kill(it->first, it->second);

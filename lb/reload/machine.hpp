@@ -21,6 +21,11 @@
 //    |                   v                                                                              |
 //    +------- answered: rejected <----- further requests wait, merge into exactly one next reload ------+
 //
+// A rollback is a reload from the last good configuration that nobody waits for. It follows the reload in
+// flight; when that one is applied, or nothing serves any more, there is nothing left to undo and it is
+// answered: rejected. A boot whose file is bad goes on with the last good configuration, if it may
+// (Boot::fallback).
+//
 // A current generation that dies is restarted from the last good configuration with a doubling back-off,
 // beside whatever reload is in flight; the first of the two that becomes ready serves.
 #pragma once
@@ -68,7 +73,9 @@ enum class StartFailure : std::uint8_t {
 int exit_code(StartFailure failure) noexcept;
 
 // ---- events ----
-struct Boot {};
+struct Boot {
+  bool fallback = false;  // a last good configuration is at hand, to be used when the file is bad
+};
 /// A generation of a former supervisor that still serves. The first one adopted becomes current, the others
 /// are told to hand over to it. Only between Boot and the boot's Loaded.
 struct Adopted {
@@ -78,6 +85,9 @@ struct Adopted {
 struct ReloadRequested {
   std::optional<CallerId> caller{};  // empty: nobody waits (SIGHUP)
 };
+/// Go back to the last good configuration: answered exactly once, with Answer::rollback. Ignored while one is
+/// wanted or under way.
+struct RollbackRequested {};
 struct CallerLeft {
   CallerId caller = 0;
 };
@@ -110,8 +120,9 @@ struct StopRequested {};  // drain, then exit
 struct QuitRequested {};  // exit now
 struct Tick {};           // next_deadline() has come
 
-using ReloadEvent = std::variant<Boot, Adopted, ReloadRequested, CallerLeft, SpawnFailed, Loaded, Ready,
-                                 Failed, DrainAcknowledged, Exited, StopRequested, QuitRequested, Tick>;
+using ReloadEvent =
+    std::variant<Boot, Adopted, ReloadRequested, RollbackRequested, CallerLeft, SpawnFailed, Loaded, Ready,
+                 Failed, DrainAcknowledged, Exited, StopRequested, QuitRequested, Tick>;
 
 // ---- commands ----
 struct Spawn {
@@ -154,6 +165,7 @@ struct Answer {
   std::vector<CallerId> callers{};  // empty for SIGHUP; still to be logged
   bool applied = false;
   bool boot = false;
+  bool rollback = false;               // answers RollbackRequested
   std::optional<GenerationId> from{};  // current when the reload began
   std::optional<GenerationId> to{};    // the generation this reload started; empty: none was
   std::string reason{};                // rejected: why; applied: what went wrong on the way, or empty
@@ -167,6 +179,7 @@ enum class NoteKind : std::uint8_t {
   restart_failed,
   handover_overdue,
   killed_overdue,
+  fallback,  // the boot's file is bad (text: why); the last good configuration is tried
 };
 struct Note {
   NoteKind kind{};
@@ -216,6 +229,7 @@ class ReloadMachine final {
   struct Attempt {
     GenerationId id = 0;
     bool boot = false;
+    bool rollback = false;
     bool handing_over = false;
     std::vector<GenerationId> awaited{};  // handing over: whose acknowledgement is missing
     Instant handover_deadline = kNever;
@@ -228,6 +242,7 @@ class ReloadMachine final {
   void on(const Boot&);
   void on(const Adopted&);
   void on(const ReloadRequested&);
+  void on(const RollbackRequested&);
   void on(const CallerLeft&);
   void on(const SpawnFailed&);
   void on(const Loaded&);
@@ -252,7 +267,10 @@ class ReloadMachine final {
   void handover_overdue();
   void begin_draining(Generation& generation);
   void kill(GenerationId id, Generation& generation);
+  void begin(Attempt attempt, ConfigSource source);
+  bool fall_back(StartFailure failure, const std::string& reason);
   void reject_waiting(const std::string& reason);
+  void reject_rollback(const std::string& reason);
   void release_listeners();
   void settle_stop();
   [[nodiscard]] bool any_starting() const;
@@ -268,6 +286,8 @@ class ReloadMachine final {
 
   std::optional<Attempt> attempt_;
   bool reload_wanted_ = false;
+  bool rollback_wanted_ = false;
+  bool fallback_ = false;
   std::vector<CallerId> waiting_;
 
   Restart restart_ = Restart::none;

@@ -380,5 +380,76 @@ TEST_F(ReloadMachineTest, AdoptedOneDyingBeforeTheBootIsReady) {
   expect(Ready{1, seconds{1}}, "promote 1; answer boot applied 0->1; notify ready; release");
 }
 
+TEST_F(ReloadMachineTest, RollsBackToTheLastGoodConfiguration) {
+  boot_and_reload();
+  expect(RollbackRequested{}, "notify reloading; note reload_begun 3; spawn 3 last_good");
+  expect(RollbackRequested{}, "");  // one is under way
+  expect(Loaded{3}, "proceed 3");
+  expect(Ready{3, seconds{30}}, "promote 3; hand over 2 to 3; hand over 1 to 3");
+  expect(DrainAcknowledged{2, 3}, "");
+  expect(DrainAcknowledged{1, 3}, "answer rollback applied 2->3; notify ready; release");
+  EXPECT_EQ(machine_.current(), 3);
+}
+
+TEST_F(ReloadMachineTest, ARollbackWaitsForTheReloadInFlight) {
+  boot_and_reload();
+  expect(ReloadRequested{8}, "notify reloading; note reload_begun 3; spawn 3 file");
+  expect(RollbackRequested{}, "");
+  expect(
+      Failed{3, StartFailure::invalid_config, "no"},
+      "answer [8] rejected 2->3 (no); notify ready; release; notify reloading; note reload_begun 4; spawn 4 "
+      "last_good");
+  expect(Exited{3, "exit status 1"}, "");
+  expect(ReloadRequested{9}, "");  // follows the rollback
+  expect(Loaded{4}, "proceed 4");
+  expect(Failed{4, StartFailure::cannot_listen, "taken"},
+         "answer rollback rejected 2->4 (taken); notify ready; release; notify reloading; note reload_begun "
+         "5; spawn 5 "
+         "file");
+}
+
+TEST_F(ReloadMachineTest, ARollbackIsDroppedWhenAnotherConfigurationServes) {
+  boot_and_reload();
+  expect(ReloadRequested{8}, "notify reloading; note reload_begun 3; spawn 3 file");
+  expect(RollbackRequested{}, "");
+  expect(Loaded{3}, "proceed 3");
+  expect(Ready{3, seconds{30}}, "promote 3; hand over 2 to 3; hand over 1 to 3");
+  expect(Exited{1, "exit status 0"}, "");
+  expect(DrainAcknowledged{2, 3},
+         "answer [8] applied 2->3; answer rollback rejected 3 (another configuration serves by now); notify "
+         "ready; "
+         "release");
+}
+
+TEST_F(ReloadMachineTest, ARollbackOfADeadGenerationIsItsRestart) {
+  boot_and_reload();
+  step(Exited{2, "killed by signal 11"});
+  expect(RollbackRequested{}, "answer rollback rejected  (the generation to be undone is gone already)");
+  expect(StopRequested{}, "notify stopping; close listeners");
+  expect(RollbackRequested{}, "answer rollback rejected  (the balancer is shutting down)");
+}
+
+TEST_F(ReloadMachineTest, ABadFileAtBootFallsBackOnce) {
+  expect(Boot{.fallback = true}, "spawn 1 file");
+  expect(Failed{1, StartFailure::invalid_config, "f:1:1: /x: no"},
+         "note fallback 2 f:1:1: /x: no; spawn 2 last_good");
+  expect(Exited{1, "exit status 1"}, "");
+  expect(Loaded{2}, "proceed 2");
+  expect(Ready{2, seconds{30}},
+         "promote 2; answer boot applied ->2 (the last good configuration serves, because the file is bad: "
+         "f:1:1: "
+         "/x: no); notify ready; release");
+
+  machine_ = ReloadMachine{};
+  expect(Boot{.fallback = true}, "spawn 1 file");
+  step(Failed{1, StartFailure::unreadable_config, "no such file"});
+  expect(Failed{2, StartFailure::invalid_config, "no"},
+         "answer boot rejected ->2 (no); kill 1; kill 2; exit 1");
+
+  machine_ = ReloadMachine{};
+  expect(Boot{.fallback = true}, "spawn 1 file");
+  expect(Failed{1, StartFailure::cannot_listen, "taken"}, "answer boot rejected ->1 (taken); kill 1; exit 4");
+}
+
 }  // namespace
 }  // namespace lb

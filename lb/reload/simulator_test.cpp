@@ -69,7 +69,9 @@ class World {
 
   Report run() {
     adopt_ = chance(15);
-    feed(Boot{}, "boot");
+    fallback_ = chance(30);
+    if (fallback_) last_good_ = {1, 2};  // kept by a former supervisor
+    feed(Boot{.fallback = fallback_}, "boot");
     if (adopt_ && violation_.empty()) adopt();
     plan_operators();
     while (violation_.empty() && !exited_ && report_.steps < kStepsMax) turn();
@@ -326,6 +328,13 @@ class World {
   }
 
   void answer(const Answer& command) {
+    if (command.rollback) {
+      if (!std::exchange(rollback_open_, false)) fail("a rollback was answered that nobody asked for");
+      if (!command.callers.empty()) fail("a rollback has callers");
+      if (command.applied && processes_.at(*command.to).source != ConfigSource::last_good) {
+        fail("a rollback went to another configuration than the last good one");
+      }
+    }
     if (sabotage_ == Sabotage::lose_answer && !command.callers.empty()) return;
     (command.applied ? report_.reloads_applied : report_.reloads_rejected) += 1;
     for (const CallerId caller : command.callers) {
@@ -386,6 +395,11 @@ class World {
   }
 
   void act() {
+    if (exited_) return;
+    if (booted_ && chance(10)) {
+      rollback_open_ = true;
+      feed(RollbackRequested{}, "worse than before");
+    }
     if (exited_) return;
     const std::uint32_t what = random_.below(100);
     if (what < 45) {
@@ -482,6 +496,7 @@ class World {
       if (process.alive && !process.killed && id > 0)
         fail("generation " + std::to_string(id) + " was left behind");
     }
+    if (rollback_open_) fail("a rollback was never answered");
     if (!booted_) return;  // a failed start answers nobody but the shell
     for (const auto& [caller, c] : callers_) {
       if (c.answers == 0 && !c.left) fail("caller " + std::to_string(caller) + " was never answered");
@@ -498,6 +513,8 @@ class World {
   std::uint32_t chaos_ = 0;
   bool adopt_ = false;
   bool booted_ = false;
+  bool fallback_ = false;
+  bool rollback_open_ = false;
   bool exited_ = false;
   std::priority_queue<Planned> agenda_;
   std::uint64_t order_ = 0;

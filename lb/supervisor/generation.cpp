@@ -9,14 +9,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <optional>
 #include <thread>
 
 #include "lb/base/file.hpp"
+#include "lb/base/guard.hpp"
 #include "lb/base/hash.hpp"
 #include "lb/base/random.hpp"
+#include "lb/config/diff.hpp"
 #include "lb/observe/event_log.hpp"
 #include "lb/reload/machine.hpp"
 #include "lb/supervisor/adopt_listeners.hpp"
@@ -54,6 +57,14 @@ std::vector<NamedCounter> named(const CounterTotals& totals) {
   return list;
 }
 
+ReloadRules rules_of(const ReloadConfig& reload) {
+  return {.watch = reload.watch,
+          .debounce_ms = static_cast<std::uint64_t>(reload.debounce.count()),
+          .probation_ms = static_cast<std::uint64_t>(reload.probation.count()),
+          .requests_min = reload.requests_min,
+          .failure_increase_ppm = static_cast<std::uint64_t>(std::llround(reload.failure_increase * 1e6))};
+}
+
 class Generation final {
  public:
   Generation(const GenerationDeps& deps, Channel channel, SignalFd signals)
@@ -74,6 +85,7 @@ class Generation final {
   bool start();
   std::optional<ChannelMessage> await(MessageType type);
   bool load(const ChannelMessage& message);
+  void compare_with(const ChannelMessage& message);
   bool proceed(const ChannelMessage& message);
   bool open_log();
   bool serve(AdoptedListeners listeners, Instant listen_begin);
@@ -158,10 +170,10 @@ bool Generation::load(const ChannelMessage& message) {
   options_ = std::move(*options);
   const Instant begin = monotonic_now();
   if (options_.from_text) {
-    if (message.fds.size() != 1) return fail(StartFailure::other, "START brought no configuration");
+    if (message.fds.empty()) return fail(StartFailure::other, "START brought no configuration");
     auto text = read_fd(message.fds[0].get(), options_.config_path, kConfigBytesMax);
     if (!text) return fail(StartFailure::other, text.error().message);
-    auto parsed = config_parse(*text);
+    auto parsed = config_parse(*text, static_cast<ConfigFormat>(options_.format));
     if (!parsed) return fail(StartFailure::invalid_config, parsed.error().text(options_.config_path));
     loaded_ = std::move(*parsed);
   } else {
@@ -187,7 +199,40 @@ bool Generation::load(const ChannelMessage& message) {
   if (!file) return fail(StartFailure::other, file.error().message);
   config_file_ = std::move(*file);
   ready_.phases.push_back({"load", microseconds_since(begin)});
+  if (options_.has_previous) compare_with(message);
   return true;
+}
+
+/// What this configuration changes, told with READY: it is logged and answered only once it serves.
+void Generation::compare_with(const ChannelMessage& message) {
+  const Instant begin = monotonic_now();
+  auto text = message.fds.empty()
+                  ? Result<std::string>{std::unexpected(
+                        Error{.message = "START brought no configuration to compare with"})}
+                  : read_fd(message.fds.back().get(), "the previous configuration", kConfigBytesMax);
+  if (!text) {
+    ready_.changes_error = text.error().message;
+    return;
+  }
+  const auto previous = config_parse(*text, static_cast<ConfigFormat>(options_.previous_format));
+  if (!previous) {  // of another version of the program
+    ready_.changes_error =
+        "the configuration before is not valid here: " + previous.error().text(options_.config_path);
+    return;
+  }
+  const auto changes =
+      guarded("config_diff", [&] { return config_diff(*previous->config, *loaded_.config); });
+  if (!changes) {
+    ready_.changes_error = changes.error().message;
+    return;
+  }
+  ready_.changes_total = changes->size();
+  for (const ConfigChange& change : *changes) {
+    if (ready_.changes.size() == kChangesMax) break;
+    ready_.changes.push_back(
+        {static_cast<std::uint8_t>(change.kind), change.path, change.before, change.after, change.words});
+  }
+  ready_.phases.push_back({"compare", microseconds_since(begin)});
 }
 
 bool Generation::proceed(const ChannelMessage& message) {
@@ -249,6 +294,8 @@ bool Generation::serve(AdoptedListeners listeners, Instant listen_begin) {
   plane_->start();
   ready_.phases.push_back({"warm", microseconds_since(warm_begin)});
   ready_.hash = loaded_.hash;
+  ready_.format = static_cast<std::uint8_t>(loaded_.format);
+  ready_.rules = rules_of(config_->reload);
   ready_.backends = config_->backends.size();
   ready_.workers = config_->workers;
   ready_.drain_timeout_ms = static_cast<std::uint64_t>(config_->drain_timeout.count());
@@ -328,7 +375,7 @@ void Generation::on_successor(const ChannelMessage& message) {
   auto text = read_fd(message.fds[0].get(), "the successor's configuration", kConfigBytesMax);
   if (!text) {
     answer.warning = text.error().message;
-  } else if (auto parsed = config_parse(*text); !parsed) {
+  } else if (auto parsed = config_parse(*text, static_cast<ConfigFormat>(order->format)); !parsed) {
     // Another version of the program may know keys that this one does not.
     answer.warning =
         "the successor's configuration is not valid here: " + parsed.error().text(options_.config_path);
@@ -368,8 +415,8 @@ void Generation::send_status(std::uint64_t token) {
   status.backends_total = backends.size();
   for (const auto& backend : backends) {
     if (status.backends.size() == kStatusBackendsMax) break;
-    status.backends.push_back(
-        {backend.name, backend.endpoint, backend.in_flight, backend.aside, backend.resolved});
+    status.backends.push_back({backend.name, backend.endpoint, backend.requests, backend.failures,
+                               backend.in_flight, backend.aside, backend.resolved});
   }
   send(status);
 }

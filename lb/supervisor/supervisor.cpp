@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "lb/base/hash.hpp"
+#include "lb/config/config.hpp"
 #include "lb/supervisor/orphan.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
 
@@ -27,14 +28,17 @@ Supervisor::Supervisor(SupervisorOptions options, EventLog& log, SignalFd signal
       notifier_(ServiceNotifier::from_environment()),
       machine_(options_.limits),
       now_(monotonic_now()),
-      started_(now_) {
+      started_(now_),
+      keeper_(log, options_.last_good_path) {
   for (Fd& socket : take_activated_sockets()) listeners_.add_activated(std::move(socket));
 }
 
 SupervisorResult Supervisor::run() {
   log_.info("supervisor.start", "starting as pid " + std::to_string(::getpid()),
             {{"file", options_.config_path}, {"version", options_.version}});
-  feed(Boot{});
+  const bool fallback = options_.fallback_last_good &&
+                        keeper_.restore(static_cast<std::uint8_t>(config_format(options_.config_path)));
+  feed(Boot{.fallback = fallback});
   while (!done_) turn();
   if (control_) control_->flush(std::chrono::milliseconds{200});
   if (result_.code == 0) log_.info("supervisor.stop", "stopped", {{"exit_code", std::int64_t{0}}});
@@ -42,7 +46,7 @@ SupervisorResult Supervisor::run() {
 }
 
 void Supervisor::turn() {
-  enum class Source : std::uint8_t { signals, control, channel, startup_stderr, pidfd };
+  enum class Source : std::uint8_t { signals, control, channel, startup_stderr, pidfd, file_watch };
   struct Watched {
     Source source;
     GenerationId id;
@@ -56,13 +60,14 @@ void Supervisor::turn() {
   };
   watch(signals_.fd(), POLLIN, Source::signals);
   if (control_) watch(control_->fd(), POLLIN, Source::control);
+  if (watch_) watch(watch_->fd(), POLLIN, Source::file_watch);
   for (auto& [id, handle] : generations_) {
     watch(handle.channel.fd(), static_cast<short>(handle.channel.wants_write() ? POLLIN | POLLOUT : POLLIN),
           Source::channel, id);
     watch(handle.startup_stderr.fd(), POLLIN, Source::startup_stderr, id);
     if (handle.adopted) watch(handle.pidfd.get(), POLLIN, Source::pidfd, id);
   }
-  Instant until = machine_.next_deadline();
+  Instant until = std::min(machine_.next_deadline(), unasked_deadline());
   if (control_) until = std::min(until, control_->next_deadline());
   for (const auto& query : status_queries_) until = std::min(until, query.deadline);
   timespec wait{};
@@ -91,9 +96,13 @@ void Supervisor::turn() {
       case Source::pidfd:
         if (handle != nullptr) ended(watched[i].id, "ended");
         break;
+      case Source::file_watch:
+        on_file_watch();
+        break;
     }
   }
   if (!done_ && now_ >= machine_.next_deadline()) feed(Tick{});
+  if (!done_) unasked();
   if (!done_ && control_ && now_ >= control_->next_deadline()) on_control();
   if (!done_) settle_status(false);
 }
@@ -178,6 +187,7 @@ void Supervisor::ended(GenerationId id, const std::string& how) {
     log_.warn("generation.died", "died while draining: " + reason, {{"generation", number(id)}});
   }
   remember_end(id, *handle);
+  sampler_.forget(id);
   feed(Exited{id, reason});
   generations_.erase(id);
   for (auto& query : status_queries_) query.awaited.erase(id);
@@ -273,6 +283,7 @@ void Supervisor::on_message(GenerationId id, ChannelMessage message) {
           for (auto& query : status_queries_) query.awaited.erase(id);
         }
         handle->status = std::move(*m);
+        on_status(id, *handle->status);
         return;
       }
       break;

@@ -31,6 +31,10 @@ struct SupervisorOptions {
   LogFormat log_format = LogFormat::text;
   bool log_colour = false;
   std::optional<std::string> access_log{};
+  /// Where the last good configuration is kept over restarts; empty: nowhere.
+  std::string last_good_path{};
+  /// Start with it when the configuration file is bad.
+  bool fallback_last_good = false;
   std::uint64_t seed = 0;
   ReloadLimits limits{};
   std::string version{};

@@ -51,16 +51,22 @@ void Supervisor::spawn(const Spawn& command) {
   handle.channel = std::move(pair->first);
   handle.startup_stderr = StartupStderr{std::move(child->startup_stderr)};
   handle.started = now_;
+  const bool from_text = command.source == ConfigSource::last_good;
+  const auto& previous = keeper_.current();
   const StartMessage start{.seed = options_.seed,
-                           .from_text = command.source == ConfigSource::last_good,
+                           .from_text = from_text,
+                           .format = from_text ? keeper_.last_good()->format : std::uint8_t{0},
                            .config_path = options_.config_path,
+                           .has_previous = previous.has_value(),
+                           .previous_format = previous ? previous->format : std::uint8_t{0},
                            .log_path = options_.log_path,
                            .log_json = options_.log_format == LogFormat::json,
                            .log_colour = options_.log_colour,
                            .override_access_log = options_.access_log.has_value(),
                            .access_log = options_.access_log.value_or("")};
   std::vector<int> fds;
-  if (start.from_text) fds.push_back(last_good_->get());
+  if (from_text) fds.push_back(keeper_.last_good()->file->get());
+  if (previous) fds.push_back(previous->file->get());
   if (auto sent = send_message(handle.channel, start, fds); !sent)
     send_failed(command.id, sent.error().message);
 }
@@ -90,7 +96,7 @@ void Supervisor::promote(GenerationId id) {
     listeners_.add(handle->ready->opened[i], std::move(handle->opened[i]));
   }
   handle->opened.clear();
-  last_good_ = handle->config_file;
+  keep(id);
   if (!pid_file_) return;
   if (auto published = pid_file_->publish(); !published) {
     log_.error("pidfile.failed", published.error().message, {{"path", pid_file_path_}});
@@ -102,7 +108,8 @@ void Supervisor::hand_over(const HandOver& command) {
   GenerationHandle* next = find(command.successor);
   if (old == nullptr || next == nullptr) return;
   const int file = next->config_file->get();
-  const SuccessorMessage message{.number = number(command.successor), .hash = next->ready->hash};
+  const SuccessorMessage message{
+      .number = number(command.successor), .hash = next->ready->hash, .format = next->ready->format};
   auto sent = send_message(old->channel, message, std::span{&file, 1});
   if (sent) return;
   log_.warn("handover.failed", sent.error().message, {{"generation", number(command.old)}});
@@ -127,6 +134,10 @@ void Supervisor::note(const Note& command) {
       return;
     case NoteKind::died:
       last_error_ = "generation " + std::to_string(generation) + " died: " + command.text;
+      if (const auto reason = keeper_.died(now_, command.text)) {
+        log_.error("reload.rolled_back", "going back to the last good configuration: " + *reason,
+                   {{"generation", generation}, {"config", hash_text(keeper_.last_good()->hash)}});
+      }
       log_.error("generation.died", "the serving generation died: " + command.text,
                  {{"generation", generation}});
       return;
@@ -147,6 +158,10 @@ void Supervisor::note(const Note& command) {
                  "did not acknowledge the drain within " + command.text + "; sending SIGUSR2",
                  {{"generation", generation}});
       return;
+    case NoteKind::fallback:
+      return log_.error("start.fallback",
+                        "the file is bad, starting the last good configuration: " + command.text,
+                        {{"path", keeper_.path()}});
     case NoteKind::killed_overdue:
       log_.error("generation.killed", "still there after its time (" + command.text + "); killed",
                  {{"generation", generation}});

@@ -1,5 +1,6 @@
 // The supervisor's insides, private to lb/supervisor: supervisor.cpp has the loop and what comes in,
-// supervisor_commands.cpp what the machine decided, supervisor_status.cpp answers and reports.
+// supervisor_commands.cpp what the machine decided, supervisor_watch.cpp what happens without being asked
+// (the file watch, probation), supervisor_status.cpp answers and reports.
 #pragma once
 
 #include <deque>
@@ -7,12 +8,15 @@
 #include <memory>
 #include <set>
 
+#include "lb/supervisor/config_keeper.hpp"
+#include "lb/supervisor/file_watch.hpp"
 #include "lb/supervisor/generation_handle.hpp"
 #include "lb/supervisor/listener_store.hpp"
 #include "lb/supervisor/notify.hpp"
 #include "lb/supervisor/pid_file.hpp"
 #include "lb/supervisor/signals.hpp"
 #include "lb/supervisor/supervisor.hpp"
+#include "lb/supervisor/traffic_sampler.hpp"
 
 namespace lb {
 
@@ -21,11 +25,14 @@ struct ReloadRecord {
   std::int64_t from = 0;  // 0: none
   std::int64_t to = 0;
   bool applied = false;
+  bool rollback = false;
   std::string config{};  // hash
   std::string reason{};
   std::uint64_t duration_us = 0;
   std::vector<PhaseDuration> phases{};
   std::vector<std::string> warnings{};
+  std::vector<ChangeEntry> changes{};  // only when applied
+  std::uint64_t changes_total = 0;
   std::int64_t unix_time_s = 0;
 };
 
@@ -44,6 +51,9 @@ class Supervisor final {
  private:
   static constexpr std::size_t kHistoryMax = 32;
   static constexpr std::size_t kWarningsLoggedMax = 10;  // of one reload; its answer has more of them
+  static constexpr std::size_t kChangesLoggedMax = 20;   // likewise
+  static constexpr auto kSampleOnProbation = std::chrono::seconds{1};
+  static constexpr auto kSampleOtherwise = std::chrono::seconds{5};  // so that "before" is known
   static constexpr auto kStatusTimeout = std::chrono::milliseconds{500};
   static constexpr auto kAdoptTimeout = std::chrono::seconds{2};
 
@@ -81,9 +91,22 @@ class Supervisor final {
   void signal(GenerationId id, int number);
   void send_failed(GenerationId id, const std::string& reason);
 
+  // ---- supervisor_watch.cpp: what happens without being asked ----
+  void use_rules(const ReloadRules& rules);
+  void on_file_watch();
+  void consider_file();
+  [[nodiscard]] Instant unasked_deadline() const;
+  void unasked();
+  void on_status(GenerationId id, const StatusMessage& status);
+  void keep(GenerationId id);
+  void carry_out_rollback(const ConfigKeeper::Reason& reason);
+  void answer_rollback(const Answer& command);
+  void request_statuses(StatusQuery* query);
+
   // ---- supervisor_status.cpp: answers ----
   void answer(const Answer& command);
   void log_answer(const Answer& command, const ReloadRecord& record);
+  void log_changes(const ReloadRecord& record);
   void log_ready(GenerationId id);
   void begin_status(std::uint64_t caller);
   void settle_status(bool force);
@@ -111,7 +134,13 @@ class Supervisor final {
   std::string control_path_;
   std::optional<PidFile> pid_file_;
   std::unique_ptr<ControlPort> control_;
-  std::shared_ptr<const Fd> last_good_;
+  ConfigKeeper keeper_;
+  TrafficSampler sampler_;
+  Instant sample_at_ = kNever;
+  std::optional<ReloadRules> rules_;
+  std::unique_ptr<FileWatch> watch_;
+  bool file_changed_ = false;  // to be considered once no reload is in flight
+  std::string rollback_reason_;
   int terms_ = 0;
   bool done_ = false;
   SupervisorResult result_;
@@ -124,6 +153,7 @@ class Supervisor final {
   std::uint64_t requested_ = 0;
   std::uint64_t applied_ = 0;
   std::uint64_t rejected_ = 0;
+  std::uint64_t rollbacks_ = 0;
   std::uint64_t restarts_ = 0;
   std::string last_error_;
 };

@@ -37,10 +37,18 @@ Json counters_json(const std::vector<NamedCounter>& counters) {
   return json;
 }
 
+/// A value of a change: JSON; what is none, as a text.
+Json value_of(const std::string& text) {
+  if (text.empty()) return nullptr;
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(text) : value;
+}
+
 Json reload_json(const ReloadRecord& record) {
   Json json;
   json["ok"] = record.applied;
   json["applied"] = record.applied;
+  json["rollback"] = record.rollback;
   json["from"] = record.from;
   json["generation"] = record.to;
   json["config"] = record.config;
@@ -48,6 +56,16 @@ Json reload_json(const ReloadRecord& record) {
   json["phases_ms"] = phases_json(record.phases);
   json["warnings"] = record.warnings;
   json["reason"] = record.reason;
+  json["changes"] = Json::array();
+  for (const ChangeEntry& change : record.changes) {
+    static constexpr const char* kKinds[] = {"added", "removed", "changed"};
+    json["changes"].push_back({{"kind", kKinds[std::min<std::size_t>(change.kind, 2)]},
+                               {"path", change.path},
+                               {"before", value_of(change.before)},
+                               {"after", value_of(change.after)},
+                               {"words", change.words}});
+  }
+  json["changes_total"] = record.changes_total;
   json["time"] = record.unix_time_s;
   return json;
 }
@@ -84,6 +102,7 @@ void Supervisor::answer(const Answer& command) {
   ReloadRecord record{.from = command.from ? number(*command.from) : 0,
                       .to = command.to ? number(*command.to) : 0,
                       .applied = command.applied,
+                      .rollback = command.rollback,
                       .reason = command.reason,
                       .unix_time_s = unix_now_s()};
   if (GenerationHandle* handle = command.to ? find(*command.to) : nullptr) {
@@ -95,8 +114,19 @@ void Supervisor::answer(const Answer& command) {
       record.phases = handle->ready->phases;
       record.warnings.insert(record.warnings.end(), handle->ready->warnings.begin(),
                              handle->ready->warnings.end());
+      if (command.applied) {
+        record.changes = handle->ready->changes;
+        record.changes_total = handle->ready->changes_total;
+        if (!handle->ready->changes_error.empty()) {
+          record.warnings.push_back("what changed cannot be told: " + handle->ready->changes_error);
+        }
+      }
+    }
+    if (!command.applied && handle->loaded) {
+      carry_out_rollback(keeper_.rejected(now_, handle->loaded->hash, command.reason));
     }
   }
+  if (command.rollback && command.applied) record.reason = rollback_reason_;
   if (command.applied && !command.reason.empty())
     record.warnings.insert(record.warnings.begin(), command.reason);
   if (!command.applied) last_error_ = command.reason;
@@ -110,9 +140,14 @@ void Supervisor::answer(const Answer& command) {
       result_.message = command.reason;
     return;
   }
-  ++(command.applied ? applied_ : rejected_);
+  if (command.rollback) {
+    ++rollbacks_;
+  } else {
+    ++(command.applied ? applied_ : rejected_);
+  }
   reloads_.push_front(std::move(record));
   if (reloads_.size() > kHistoryMax) reloads_.pop_back();
+  if (command.rollback) answer_rollback(command);
 }
 
 void Supervisor::log_answer(const Answer& command, const ReloadRecord& record) {
@@ -133,18 +168,31 @@ void Supervisor::log_answer(const Answer& command, const ReloadRecord& record) {
   }
   const double ms = milliseconds(record.duration_us);
   if (command.applied) {
-    log_.info("reload.applied",
+    log_.info(command.rollback ? "reload.rolled_back" : "reload.applied",
               "generation " + std::to_string(record.from) + " -> " + std::to_string(record.to),
               {{"generation", record.to},
                {"config", record.config},
                {"from", record.from},
                {"duration_ms", ms},
-               {"warnings", static_cast<std::int64_t>(record.warnings.size())}});
+               {"warnings", static_cast<std::int64_t>(record.warnings.size())},
+               {"changes", static_cast<std::int64_t>(record.changes_total)}});
+    log_changes(record);
     return log_ready(*command.to);
   }
   log_.error(
-      "reload.rejected", command.reason,
+      command.rollback ? "reload.rollback_failed" : "reload.rejected", command.reason,
       {{"generation", record.to}, {"config", record.config}, {"serving", record.from}, {"duration_ms", ms}});
+}
+
+void Supervisor::log_changes(const ReloadRecord& record) {
+  for (std::size_t i = 0; i < record.changes.size() && i < kChangesLoggedMax; ++i) {
+    log_.info("reload.change", record.changes[i].words,
+              {{"generation", record.to}, {"path", record.changes[i].path}});
+  }
+  if (record.changes_total <= kChangesLoggedMax) return;
+  log_.info("reload.change",
+            "and " + std::to_string(record.changes_total - kChangesLoggedMax) + " more changes",
+            {{"generation", record.to}});
 }
 
 void Supervisor::log_ready(GenerationId id) {
@@ -178,12 +226,7 @@ void Supervisor::remember_end(GenerationId id, const GenerationHandle& handle) {
 
 void Supervisor::begin_status(std::uint64_t caller) {
   StatusQuery query{.caller = caller, .deadline = now_ + kStatusTimeout};
-  const StatusRequestMessage request{.token = ++status_token_};
-  for (auto& [id, handle] : generations_) {
-    if (handle.ready && send_message(handle.channel, request)) query.awaited.insert(id);
-  }
-  // An earlier question still open is answered by these newer answers too.
-  for (auto& earlier : status_queries_) earlier.awaited = query.awaited;
+  request_statuses(&query);
   status_queries_.push_back(std::move(query));
 }
 
@@ -241,6 +284,8 @@ std::string Supervisor::status_json() const {
     for (const auto& backend : serving->second.status->backends) {
       json["backends"].push_back({{"name", backend.name},
                                   {"endpoint", backend.endpoint},
+                                  {"requests", backend.requests},
+                                  {"failures", backend.failures},
                                   {"in_flight", backend.in_flight},
                                   {"aside", backend.aside},
                                   {"resolved", backend.resolved}});
@@ -248,9 +293,18 @@ std::string Supervisor::status_json() const {
   }
   json["counters"] = totals;
   json["restarts"] = restarts_;
-  json["reloads"] = {{"requested", requested_},   {"applied", applied_},
-                     {"rejected", rejected_},     {"in_flight", machine_.reload_in_flight()},
-                     {"last_error", last_error_}, {"history", Json::array()}};
+  json["watch"] = watch_ != nullptr;
+  const KeptConfig* good = keeper_.last_good();
+  json["last_good"] = {{"config", good != nullptr ? hash_text(good->hash) : ""},
+                       {"file", keeper_.path()},
+                       {"probation", keeper_.on_probation()}};
+  json["reloads"] = {{"requested", requested_},
+                     {"applied", applied_},
+                     {"rejected", rejected_},
+                     {"rolled_back", rollbacks_},
+                     {"in_flight", machine_.reload_in_flight()},
+                     {"last_error", last_error_},
+                     {"history", Json::array()}};
   for (const auto& record : reloads_) json["reloads"]["history"].push_back(reload_json(record));
   json["drains"] = Json::array();
   for (const auto& record : drains_) json["drains"].push_back(drain_json(record));

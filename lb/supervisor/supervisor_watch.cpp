@@ -1,0 +1,126 @@
+// What the supervisor does without being asked: reloading when the file has changed, judging a new
+// configuration by its traffic, going back.
+#include "lb/base/file.hpp"
+#include "lb/base/hash.hpp"
+#include "lb/config/config.hpp"
+#include "lb/supervisor/supervisor_impl.hpp"
+
+namespace lb {
+
+// ---- a configuration serves ----
+
+/// `id` was promoted: what it serves is current, and on probation unless it proved good before.
+void Supervisor::keep(GenerationId id) {
+  const GenerationHandle& handle = *find(id);
+  sampler_.switched(id, status_token_);
+  use_rules(handle.ready->rules);
+  carry_out_rollback(keeper_.serving(now_, {handle.ready->hash, handle.ready->format, handle.config_file},
+                                     handle.ready->rules));
+}
+
+void Supervisor::use_rules(const ReloadRules& rules) {
+  rules_ = rules;
+  sample_at_ = rules.probation_ms > 0 ? now_ + kSampleOnProbation : kNever;
+  if (!rules.watch) {
+    watch_.reset();
+    return;
+  }
+  const Milliseconds debounce{rules.debounce_ms};
+  if (watch_ && watch_->debounce() == debounce) return;
+  const bool first = watch_ == nullptr;
+  watch_.reset();
+  auto opened = FileWatch::open({.path = options_.config_path, .debounce = debounce}, now_);
+  if (!opened) {
+    return log_.error("watch.off", opened.error().message, {{"file", options_.config_path}});
+  }
+  watch_ = std::move(*opened);
+  // It reports changes from now on; one between the loading of the file and now would be lost.
+  file_changed_ = first && !options_.fallback_last_good;
+  log_.info("watch.on", "reloading when the content of the file changes", {{"file", options_.config_path}});
+}
+
+// ---- the file ----
+
+void Supervisor::on_file_watch() {
+  const auto changed = watch_->poll(now_);
+  if (!changed) {
+    log_.error("watch.off", changed.error().message, {{"file", options_.config_path}});
+    watch_.reset();
+    return;
+  }
+  if (*changed) file_changed_ = true;
+}
+
+/// The file may have other content than what serves. A reload in flight may be about just that, so it is
+/// awaited.
+void Supervisor::consider_file() {
+  if (!file_changed_ || machine_.reload_in_flight() || machine_.mode() != ReloadMachine::Mode::running)
+    return;
+  file_changed_ = false;
+  const auto text = read_file(options_.config_path, kConfigBytesMax);
+  if (!text) return;  // it is gone again: its return will be told
+  const std::uint64_t hash = hash_bytes(*text);
+  if (keeper_.current() && keeper_.current()->hash == hash) return;
+  if (!keeper_.may_try(hash)) {
+    log_.warn("watch.not_tried",
+              "the file has changed to a configuration that failed before; reload by hand to try it",
+              {{"config", hash_text(hash)}});
+    return;
+  }
+  ++requested_;
+  log_.info("reload.requested", "by the file watch", {{"config", hash_text(hash)}});
+  feed(ReloadRequested{});
+}
+
+// ---- time ----
+
+Instant Supervisor::unasked_deadline() const {
+  Instant until = std::min(sample_at_, keeper_.next_deadline());
+  if (watch_) until = std::min(until, watch_->next_deadline());
+  if (file_changed_ && !machine_.reload_in_flight()) until = now_;
+  return until;
+}
+
+void Supervisor::unasked() {
+  if (watch_ && now_ >= watch_->next_deadline()) on_file_watch();
+  consider_file();
+  if (now_ >= sample_at_) {
+    sample_at_ = now_ + (keeper_.on_probation() ? kSampleOnProbation : kSampleOtherwise);
+    request_statuses(nullptr);
+  }
+  if (now_ >= keeper_.next_deadline()) carry_out_rollback(keeper_.tick(now_));
+}
+
+// ---- probation ----
+
+void Supervisor::on_status(GenerationId id, const StatusMessage& status) {
+  sampler_.observe(now_, id, status);
+  if (machine_.current() != id || !keeper_.on_probation()) return;
+  carry_out_rollback(keeper_.sampled(now_, sampler_.sample()));
+}
+
+void Supervisor::carry_out_rollback(const ConfigKeeper::Reason& reason) {
+  if (!reason) return;
+  rollback_reason_ = *reason;
+  log_.error("reload.rollback", "going back to the last good configuration: " + *reason,
+             {{"config", hash_text(keeper_.last_good()->hash)}});
+  feed(RollbackRequested{});
+}
+
+void Supervisor::answer_rollback(const Answer& command) {
+  carry_out_rollback(keeper_.rollback_ended(now_, command.applied));
+}
+
+/// Asks every generation; `query` (may be null) waits for those that could be asked.
+void Supervisor::request_statuses(StatusQuery* query) {
+  const StatusRequestMessage request{.token = ++status_token_};
+  std::set<GenerationId> asked;
+  for (auto& [id, handle] : generations_) {
+    if (handle.ready && send_message(handle.channel, request)) asked.insert(id);
+  }
+  // An earlier question still open is answered by these newer answers too.
+  for (auto& earlier : status_queries_) earlier.awaited = asked;
+  if (query != nullptr) query->awaited = std::move(asked);
+}
+
+}  // namespace lb
