@@ -53,7 +53,8 @@ def plain_write(lab):
     world.expect_quiet(5, "nothing has happened", "what start() found is known already")
     if world.polls > 6:
         world.fail("a watcher that sleeps while nothing happens", f"{world.polls} calls of poll() in 5 s",
-                   "next_deadline() is for a look that is due, or a watch that is missing; else kNever")
+                   "next_deadline() is for a look that is due, or a watch that is missing; and reading the file is "
+                   "an event too, where IN_OPEN or IN_ACCESS are asked for")
     for content in ("two", "three"):
         world.do(("write", PATH, content))
         world.expect_reload()
@@ -95,7 +96,7 @@ def debounce(lab):
 
 
 @check(3, "other files of the directory neither report nor delay", points=1,
-       usually="events are not filtered by their name")
+       usually="events are not filtered by their name, the whole name")
 def neighbours(lab):
     world = started(lab)
     for i in range(5):
@@ -103,9 +104,10 @@ def neighbours(lab):
     world.expect_quiet(1, "another file was written")
     world.do(("write", PATH, "two"))
     began = world.now
-    world.say("write log.txt each 20 ms")
+    world.say("write log.txt and lb.json.log each 20 ms")
     while world.generation == 1 and world.now < began + SECOND:
         world.files.write("/etc/lb/log.txt", f"{world.now}")
+        world.files.write("/etc/lb/lb.json.log", f"{world.now}")
         world.changed(about_us=False)
         world.run(0.02, until=lambda: world.generation == 2)
     if world.generation != 2 or world.reload_at > began + SECOND // 2:
@@ -148,6 +150,12 @@ def rename_over(lab):
     world.do(("unlink", PATH))
     world.expect_quiet(1, "a file that is not there changes nothing")
     world.do(("write", f"{PATH}.tmp", "back"), ("rename", f"{PATH}.tmp", PATH))
+    world.expect_reload()
+    world.do(("unlink", PATH))
+    world.wait(1)
+    world.do(("write", PATH, "back"))
+    world.expect_quiet(1, "it came back as it was")
+    world.do(("write", PATH, "changed"))
     world.expect_reload()
 
 
