@@ -109,8 +109,6 @@ class Show:
             for result in grade.exercises:
                 for block in self.text.stories(result):
                     print("", *block, sep="\n")
-            if any(c.verdict == "fail" for c in grade.checks()):
-                print()
         print(self.text.score(grade))
 
 

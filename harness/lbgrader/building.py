@@ -220,7 +220,7 @@ class Workshop:
         folder.mkdir(parents=True, exist_ok=True)
         made = template(seam, kind)
         _write_if_new(folder / "build.ninja", _ninja_file(made, files, folder))
-        return Building(folder, files[seam].name if seam in files else "the four files")
+        return Building(folder, files[seam].name if seam in files else "the four files", self.folder / "src")
 
 
 def _ninja_file(made, files, folder):
@@ -255,8 +255,8 @@ def _compiler_limits():
 class Building:
     """One program that is being built."""
 
-    def __init__(self, folder, name):
-        self.folder, self.name, self.warnings, self._began = folder, name, 0, time.monotonic()
+    def __init__(self, folder, name, sources):
+        self.sources, self.folder, self.name, self.warnings, self._began = sources, folder, name, 0, time.monotonic()
         self._log = open(folder / "build.log", "w+b")
         self._child = subprocess.Popen(["ninja", "-j", "2", "-C", str(folder)], stdin=subprocess.DEVNULL,
                                        stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
@@ -271,7 +271,7 @@ class Building:
                           "a template or constant expression without end") from None
         finally:
             self.stop()
-        output = (self.folder / "build.log").read_text(errors="replace")
+        output = (self.folder / "build.log").read_text(errors="replace").replace(f"{self.sources}/", "")
         if status != 0:
             raise Refused("does not compile", *explain.compile_error(output, self.name))
         self.warnings = len(re.findall(r": warning: ", output))

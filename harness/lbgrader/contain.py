@@ -52,10 +52,11 @@ class Limits:
 
     seconds: float = 10.0
     processes: int = 40
-    memory_bytes: int = 1024 * MIB  # resident, of all of them: AddressSanitizer reserves terabytes of addresses
+    memory_bytes: int = 512 * MIB  # resident, of all of them: AddressSanitizer reserves terabytes of addresses
     cpu_seconds: int = 20
     file_bytes: int = 16 * MIB  # the log is a file, too
     open_files: int = 256
+    user_tasks: int = 0  # of the whole user; 0: no limit, which is all that root can have
 
 
 @dataclasses.dataclass
@@ -240,9 +241,11 @@ def _watch(limits, judge):
         below = [pid for pid in descendants(me) if pid != judge]
         if not exceeded:
             exceeded = _exceeded(limits, below)
-        if exceeded:
+            if exceeded and me == 1:  # with this process its namespace ends at once, however fast it forks
+                return {"status": -1, "exceeded": exceeded, "leftovers": []}
+        for number in (signal.SIGSTOP, signal.SIGKILL) if exceeded else ():
             for pid in below:
-                _kill(pid)
+                _kill(pid, number)
         if time.monotonic() > deadline:
             exceeded = exceeded or "time"
             _kill(judge)
@@ -367,7 +370,8 @@ def _loopback_up():
 def confine(limits):
     """Called in the child between fork and exec: limits of the process, and no privileges for it ever."""
     for what, value in ((resource.RLIMIT_CPU, limits.cpu_seconds), (resource.RLIMIT_FSIZE, limits.file_bytes),
-                        (resource.RLIMIT_NOFILE, limits.open_files), (resource.RLIMIT_CORE, 0)):
+                        (resource.RLIMIT_NOFILE, limits.open_files), (resource.RLIMIT_CORE, 0),
+                        *((resource.RLIMIT_NPROC, limits.user_tasks) for _ in range(limits.user_tasks > 0))):
         hard = resource.getrlimit(what)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(what, (value, value))
@@ -390,6 +394,20 @@ def unprivileged(program, scratch):
 
 
 # ---- processes -------------------------------------------------------------------------------------
+
+
+def die_with_parent(number=signal.SIGKILL):
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def tasks_of_user():
+    """Threads of all processes of this user; 0 for root."""
+    uid, count = os.getuid(), 0
+    for entry in os.listdir("/proc") if uid != 0 else ():
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and os.stat(f"/proc/{entry}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{entry}/task"))
+    return count
 
 
 def become_reaper():
@@ -446,6 +464,6 @@ def command_line(pid):
     return text.replace(b"\0", b" ").decode(errors="replace").strip()[:200] or "?"
 
 
-def _kill(pid):
+def _kill(pid, number=signal.SIGKILL):
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)

@@ -117,11 +117,20 @@ def _base(path):
 
 def interesting(output):
     """The lines of a log worth showing: of a sanitizer's report its top, else the end."""
-    lines = output.splitlines()
+    lines = [_short_frame(line) for line in output.splitlines()]
     for at, line in enumerate(lines):
         if "ERROR: AddressSanitizer" in line or ": runtime error: " in line:
             return "\n".join(lines[at:at + LOG_LINES_MAX])
     return "\n".join(lines[-LOG_LINES_MAX:])
+
+
+def _short_frame(line):
+    """A line of a stack trace without address, arguments and templates: names of the library fill pages."""
+    found = re.match(r"^\s*(#\d+) 0x[0-9a-f]+ in (.+?) (/\S+:\d+|\(\S+\))", line)
+    if not found:
+        return line
+    number, name, where = found.groups()
+    return f"    {number} {re.sub(r'[(<].*', '', name) or '?'} {_base(where)}"
 
 
 def compile_error(output, name):

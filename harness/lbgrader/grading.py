@@ -321,7 +321,7 @@ def _drive(session, number, workshop, write_end):
     """Never returns."""
     status = 1
     try:
-        contain._prctl(contain._PR_SET_PDEATHSIG, signal.SIGTERM)
+        contain.die_with_parent(signal.SIGTERM)
         signal.signal(signal.SIGTERM, _end_all)
         signal.signal(signal.SIGINT, _end_all)
 
@@ -389,7 +389,13 @@ class _Exercise:
 
     def _unit(self, checks, program):
         """False when there is nothing that could be judged live."""
-        results = [self._one(check, runner=program) for check in checks]
+        results = []
+        for check in checks:
+            if hopeless(results):
+                self.tell(check.number, verdict="fail", blame="student", usually="", seen="not run",
+                          expected=f"the first {HOPELESS_AFTER} checks do not all end like this")
+            else:
+                results.append(self._one(check, runner=program))
         if all(r["not_implemented"] for r in results):
             self.tell(state=NOT_WRITTEN, sentence=results[0]["seen"].removeprefix(NOT_IMPLEMENTED), blame="student")
             return False
@@ -416,12 +422,24 @@ class _Exercise:
         return fields
 
 
+HOPELESS_AFTER = 3
+
+
+def hopeless(results):
+    """Whether the first checks all ended in the same hang or crash: the others would, too, and take their time."""
+    first = results[:HOPELESS_AFTER]
+    return (len(first) == HOPELESS_AFTER and len({r["seen"] for r in first}) == 1
+            and all(r["verdict"] == "fail" and not r["not_implemented"] for r in first)
+            and first[0]["expected"].startswith(("an answer to", "the check ends", "the code leaves", "at most")))
+
+
 # ---- a check, in its cell --------------------------------------------------------------------------
 
 
 def limits_of(check):
     if check.stage == "unit":
-        return contain.Limits(seconds=check.seconds_max)
+        tasks = contain.tasks_of_user()
+        return contain.Limits(seconds=check.seconds_max, user_tasks=tasks and tasks + 100)
     if check.stage == "live":
         return contain.Limits(seconds=max(check.seconds_max, 30.0), processes=200, memory_bytes=4096 * contain.MIB)
     return contain.Limits(seconds=max(check.seconds_max, 120.0), processes=200, memory_bytes=4096 * contain.MIB)
@@ -437,7 +455,7 @@ def run_check(check, seed, runner=None, balancer=None):
             steps.append([message["at"], message["step"]])
 
     began = time.monotonic()
-    ended = contain.Cell(limits).run(lambda emit, scratch: _in_cell(check, seed, runner, balancer, emit, scratch),
+    ended = contain.Cell(limits).run(lambda emit, scratch: _in_cell(check, seed, runner, balancer, limits, emit, scratch),
                                      on_message)
     verdict = next((m for m in reversed(ended.messages) if "verdict" in m), None)
     fields = {"verdict": "pass", "blame": "", "expected": "", "seen": "", "log": "", "not_implemented": False,
@@ -485,11 +503,10 @@ def shown(text, length_max=TEXT_MAX):
     return text if len(text) <= length_max else text[:length_max] + " ..."
 
 
-def _in_cell(check, seed, runner, balancer, emit, scratch):
+def _in_cell(check, seed, runner, balancer, limits, emit, scratch):
     """The judge: runs the check and says how it went."""
     os.environ["LB_BUILD_DIR"] = str(ROOT / "build" / building.PRESETS["lb"])
     opened = []
-    limits = limits_of(check)
 
     def start(**arguments):
         opened.append(Student(runner, limits=limits, **arguments))

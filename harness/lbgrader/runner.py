@@ -16,10 +16,11 @@ from . import contain, explain
 from .check import CheckFailed, CouldNotGrade, NotImplementedYet
 
 LINE_BYTES_MAX = 16 << 20
-LOG_BYTES_SHOWN = 8000
+LOG_BYTES_SHOWN, REPORT_BYTES_MAX = 4000, 256 << 10
+_FORGED = "it is written to that channel: only what the code does is judged, nothing that it says"
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=8:detect_stack_use_after_return=1:strict_string_checks=1",
-    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "UBSAN_OPTIONS": "print_stacktrace=0",
 }
 
 
@@ -63,13 +64,13 @@ class Student:
             if "threw" in message:
                 raise CheckFailed("an answer", f"an exception: {message['threw']}", self.output())
             if self.on_call is None or "call" not in message:
-                raise CheckFailed("an answer", "something else on the grader's own channel", self.output())
+                raise CheckFailed("an answer", "something else on the grader's own channel", self.output(), _FORGED)
             self._send({"result": self.on_call(message)})
 
-    def output(self):
+    def output(self, bytes_max=LOG_BYTES_SHOWN):
         """The end of what the process printed."""
         size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - LOG_BYTES_SHOWN))
+        self._output.seek(max(0, size - bytes_max))
         return self._output.read().decode(errors="replace").strip()
 
     def close(self):
@@ -100,7 +101,8 @@ class Student:
         while b"\n" not in self._input:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
-                raise CheckFailed(f"an answer to {do} within {self.seconds_max:g} s", "none: it hangs", self.output())
+                raise CheckFailed(f"an answer to {do} within {self.seconds_max:g} s", "none: it hangs", self.output(),
+                                  "a loop without end, or a call that waits for something")
             try:
                 part = self._socket.recv(1 << 16)
             except OSError:
@@ -116,7 +118,7 @@ class Student:
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            raise CheckFailed(f"an answer to {do}", "garbage on the grader's own channel", self.output())
+            raise CheckFailed(f"an answer to {do}", "garbage on the grader's own channel", self.output(), _FORGED)
         return message
 
     def _ended_failure(self, do):
@@ -126,5 +128,5 @@ class Student:
         except subprocess.TimeoutExpired:
             return CheckFailed(f"an answer to {do}", "the end of the grader's channel; the program goes on",
                                self.output(), "descriptors are closed that the code did not open")
-        seen, usually, log = explain.ended(status, self.output())
+        seen, usually, log = explain.ended(status, self.output(REPORT_BYTES_MAX))
         return CheckFailed(f"an answer to {do}", seen, log, usually)

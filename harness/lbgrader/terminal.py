@@ -114,7 +114,10 @@ class Text:
         return list(self._hanging(f"    {name}".ljust(14), text))
 
     def _log(self, name, text):
-        lines = [line.rstrip() for line in text.strip().splitlines()]
+        lines = []
+        for line in text.strip().splitlines():
+            if not lines or lines[-1] != line.rstrip():
+                lines.append(line.rstrip())
         hidden = len(lines) - LOG_LINES_SHOWN
         return list(self._hanging(f"    {name}".ljust(14), "\n".join(lines[:LOG_LINES_SHOWN])
                                   + (f"\n... {hidden} more lines in the report" if hidden > 0 else "")))
