@@ -25,15 +25,6 @@ bool is_control(std::string_view text) {
   return c1 || first == 0x7f || (first < 0x20 && !is_blank(text[0]) && !is_break(text[0]));
 }
 
-/// Where directives stand: the first line that is neither blank nor a comment.
-std::size_t first_content(std::string_view text) {
-  std::size_t begin = 0;
-  while (begin < text.size() && (is_blank(text[begin]) || is_break(text[begin]) || text[begin] == '#')) {
-    begin = text[begin] == '#' ? std::min(text.find('\n', begin), text.size()) : begin + 1;
-  }
-  return begin;
-}
-
 }  // namespace
 
 std::expected<std::string_view, ConfigError> check_yaml_text(std::string_view bytes) {
@@ -53,11 +44,12 @@ std::expected<std::string_view, ConfigError> check_yaml_text(std::string_view by
     if (c == '\r' && text.substr(i + 1, 1) != "\n") {
       return refuse(i, "found a carriage return alone, expected lines to end in \\n or \\r\\n");
     }
+    if (c == '%' && (i == 0 || is_break(text[i - 1]))) {
+      return refuse(i, "found a directive, expected none; a text that begins like this needs quotes");
+    }
     if (is_control(text.substr(i, 2))) return refuse(i, "found a control character, expected text");
   }
-  const std::size_t begin = first_content(text);
-  if (text.substr(begin, 1) != "%") return text;
-  return refuse(begin, "found a directive, expected none; the file is YAML 1.2");
+  return text;
 }
 
 std::size_t YamlText::line_begin(std::size_t offset) const {
@@ -103,6 +95,19 @@ std::size_t YamlText::skip_anchor(std::size_t offset) const {
     offset = text_[offset] == '#' ? std::min(text_.find('\n', offset), text_.size()) : offset + 1;
   }
   return offset;
+}
+
+bool YamlText::closes_quote(std::size_t offset) const {
+  const char quote = at(offset);
+  for (std::size_t i = offset + 1; i < text_.size(); ++i) {
+    if (text_[i] == '\\' && quote == '"') {
+      ++i;
+    } else if (text_[i] == quote) {
+      if (quote == '"' || at(i + 1) != quote) return true;
+      ++i;
+    }
+  }
+  return false;
 }
 
 std::optional<std::size_t> YamlText::tab_before(std::size_t offset, bool dashes) const {

@@ -15,10 +15,10 @@ namespace lb {
 
 inline constexpr char kFoundTab[] = "found a tab, expected spaces; tabs do not indent in YAML";
 
-/// What check_text() says; and what must not reach yaml-cpp. It takes 0x04 for the end of the file, and each
-/// bracket and comma costs it some 300 bytes, all of a collection at once: more than kConfigValuesMax of them
-/// are refused here, as are control characters, carriage returns without a line feed, and directives (%YAML,
-/// %TAG).
+/// What check_text() says; and what must not reach yaml-cpp, which takes 0x04 for the end of the file, passes
+/// silently over a line that begins with %, and needs some 300 bytes for each bracket and comma of a
+/// collection before it tells of the first: refused are control characters, carriage returns without a line
+/// feed, lines that begin with %, and more than kConfigValuesMax brackets and commas.
 std::expected<std::string_view, ConfigError> check_yaml_text(std::string_view text);
 
 class YamlText final {
@@ -40,6 +40,8 @@ class YamlText final {
   [[nodiscard]] std::string_view word_at(std::size_t offset) const;
   /// Where the value begins whose anchor (&name) begins at `offset`; `offset` when there is no anchor.
   [[nodiscard]] std::size_t skip_anchor(std::size_t offset) const;
+  /// Whether the quoted text that begins at `offset` ends: the library takes the end of the file for its end.
+  [[nodiscard]] bool closes_quote(std::size_t offset) const;
   /// The first tab among the blanks before `offset`, when nothing else stands before it on its line; with
   /// `dashes`, the dashes of arrays may.
   [[nodiscard]] std::optional<std::size_t> tab_before(std::size_t offset, bool dashes) const;

@@ -197,6 +197,7 @@ class Builder final : public YAML::EventHandler {
   Node& add(Kind kind, Position at);
   void begin_anchor(anchor_t anchor);
   void end_anchor(anchor_t anchor, std::uint32_t height);
+  void check_column(std::size_t offset, bool block_array);
   void read_key(std::size_t offset, bool plain, const std::string& value);
   void check_head(std::size_t offset, const std::string& tag, bool scalar);
   [[nodiscard]] bool is_spelt(std::size_t offset) const;
@@ -342,15 +343,31 @@ void Builder::read_key(std::size_t offset, bool plain, const std::string& value)
   object.key_offset = offset;
 }
 
+/// A value of a block collection stands deeper than its key, but for an array's dashes, and is indented with
+/// spaces.
+void Builder::check_column(std::size_t offset, bool block_array) {
+  if (!open_.empty() && open_.back().flow) return;
+  if (const auto tab = text_.tab_before(offset, false)) refuse(*tab, path(true), kFoundTab);
+  if (open_.empty() || open_.back().node->kind != Kind::object || !text_.begins_line(offset)) return;
+  const std::size_t key = open_.back().key_offset;
+  const std::size_t key_column = key - text_.line_begin(key);
+  const std::size_t column = offset - text_.line_begin(offset);
+  if (column > key_column || (block_array && column == key_column)) return;
+  refuse(offset, path(true),
+         "found " + text_.found_at(offset) + ", expected a value further right than its key");
+}
+
 void Builder::OnScalar(const Mark& mark, const std::string& tag, anchor_t anchor, const std::string& value) {
   if (doubt_) return;
   const std::size_t offset = offset_of(mark);
   check_head(offset, tag, true);
   const bool plain = tag == "?";
-  if (at_key()) return read_key(offset, plain, value);
-  if (open_.empty() || !open_.back().flow) {
-    if (const auto tab = text_.tab_before(offset, false)) refuse(*tab, path(true), kFoundTab);
+  const std::size_t begin = text_.skip_anchor(offset);
+  if (!plain && (text_.at(begin) == '"' || text_.at(begin) == '\'') && !text_.closes_quote(begin)) {
+    refuse(begin, path(true), "found the end of the file inside a text, expected its closing quote");
   }
+  if (at_key()) return read_key(offset, plain, value);
+  check_column(offset, false);
   const Scalar scalar = plain ? resolve(value) : Scalar{};
   if (!scalar.expected.empty()) {
     refuse(offset, path(true), "found " + printable(value, kShownWordMax) + ", expected " + scalar.expected);
@@ -365,12 +382,10 @@ void Builder::OnScalar(const Mark& mark, const std::string& tag, anchor_t anchor
 bool Builder::is_spelt(std::size_t offset) const {
   const std::string_view word = text_.word_at(offset);
   if (word != "~" && word != "null" && word != "Null" && word != "NULL") return false;
+  // What comes next may be a key that begins with "null ", on a line of its own, no deeper than the last.
   if (open_.empty() || open_.back().flow || open_.back().node->kind != Kind::object) return true;
-  // The next key of a block object, or of one around it, may be "null ...": it stands on a later line, no
-  // deeper.
   const std::size_t key = open_.back().key_offset;
-  const std::size_t line = text_.line_begin(offset);
-  return line <= key || offset - line > key - text_.line_begin(key);
+  return !text_.begins_line(offset) || offset - text_.line_begin(offset) > key - text_.line_begin(key);
 }
 
 void Builder::OnNull(const Mark& mark, anchor_t anchor) {
@@ -379,24 +394,24 @@ void Builder::OnNull(const Mark& mark, anchor_t anchor) {
   if (at_key()) {
     return refuse_key(offset, "found " + text_.found_at(offset) + ", expected a key that is a text");
   }
-  const bool spelt = anchor != 0 || is_spelt(offset);
+  const Open* around = open_.empty() ? nullptr : &open_.back();
+  const bool in_object = around != nullptr && around->node->kind == Kind::object;
+  if (in_object && !around->flow && offset <= around->key_offset) {
+    refuse(around->key_offset, collection_path(),
+           "found " + text_.found_at(around->key_offset) + ", expected \":\" after the key");
+  }
   Position at;
-  if (spelt) {
+  if (anchor != 0 || is_spelt(offset)) {
+    check_column(offset, false);
     at = text_.position(offset);
-  } else if (open_.empty()) {
+  } else if (around == nullptr) {
     return;  // finish() says it
-  } else if (open_.back().node->kind == Kind::object) {
-    const Open& object = open_.back();
-    if (!object.flow && offset <= object.key_offset) {
-      refuse(object.key_offset, collection_path(),
-             "found " + text_.found_at(object.key_offset) + ", expected \":\" after the key");
-    }
+  } else if (in_object) {
     at = key_at_;
+  } else if (around->flow) {
+    refuse(offset, path(true), "found " + text_.found_at(offset) + ", expected a value");
   } else {
-    if (open_.back().flow) {
-      refuse(offset, path(true), "found " + text_.found_at(offset) + ", expected a value");
-    }
-    at = open_.back().node->at;
+    at = around->node->at;
   }
   begin_anchor(anchor);
   add(Kind::null, at).text = "null";
@@ -417,6 +432,7 @@ void Builder::OnAlias(const Mark& mark, anchor_t anchor) {
   const std::size_t offset = offset_of(mark);
   const std::string name = text_.found_at(offset);
   if (at_key()) return refuse_key(offset, "found " + name + ", expected a key that is a text");
+  check_column(offset, false);
   const std::string here = path(true);
   LB_ASSERT(anchor >= 1 && anchor <= anchors_.size());
   const Anchor& named = anchors_[anchor - 1];
@@ -460,10 +476,7 @@ void Builder::open(Kind kind, const Mark& mark, const std::string& tag, anchor_t
     refuse(offset, path(true), too_deep());
   }
   const bool flow = style == YAML::EmitterStyle::Flow;
-  const bool in_flow = !open_.empty() && open_.back().flow;
-  if (!in_flow) {
-    if (const auto tab = text_.tab_before(offset, false)) refuse(*tab, path(true), kFoundTab);
-  }
+  check_column(offset, kind == Kind::array && !flow);
   begin_anchor(anchor);
   Node& node = add(kind, text_.position(offset));
   open_.push_back({.node = &node, .offset = offset, .flow = flow, .anchor = anchor});
