@@ -106,7 +106,6 @@ class Client:
         self.socket = None
         self.began = 0.0
         self.attempt = 0  # tells a timer whether it is still meant
-        self.sent = False
 
 
 class Run:
@@ -123,6 +122,7 @@ class Run:
         self.starting = True  # new connections are begun
         self.open = 0
         self.kinds = collections.Counter()
+        self.strange = set()  # names of errors that no balancer causes
 
     def measure(self):
         self.server = subprocess.Popen(
@@ -193,7 +193,6 @@ class Run:
         self.outcome.tried += 1
         self.open += 1
         client.attempt += 1
-        client.sent = False
         client.began = time.monotonic()
         client.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         # Never from the address it connects to: with the same port by chance it would reach itself.
@@ -212,7 +211,8 @@ class Run:
             return
         try:
             client.socket.send(b"hello\n")
-            client.sent = True
+        except BlockingIOError:  # not connected yet: its SYN was dropped, and will be sent again
+            self.after(0.01, lambda: self.send(client, attempt))
         except OSError as error:
             self.end(client, error.errno)
 
@@ -246,7 +246,10 @@ class Run:
             self.outcome.per_generation[generation] = self.outcome.per_generation.get(generation, 0) + 1
             self.begin(client)
             return
-        self.kinds[self.kind(error)] += 1
+        kind = self.kind(error)
+        self.kinds[kind] += 1
+        if kind == "other":
+            self.strange.add(errno.errorcode.get(error, str(error)))
         self.after(AFTER_FAILURE_S, lambda: self.begin(client))
 
     @staticmethod
@@ -262,7 +265,7 @@ class Run:
     def result(self):
         out = self.outcome
         if self.kinds["other"]:
-            raise CannotMeasure(f"{self.way.name}: {self.kinds['other']} failures on the clients' side")
+            raise CannotMeasure(f"{self.way.name}: failures on the clients' side: {sorted(self.strange)}")
         for kind, count in self.kinds.items():
             setattr(out, kind, count)
         out.lost = sum(self.kinds.values())
