@@ -5,7 +5,7 @@ import weakref
 
 from .check import CheckFailed, NotImplementedYet
 from .rollback_model import Limits, expected, expected_all, name, places
-from .shrink import shrink
+from .shrink import TRIALS_MAX, shrink
 
 CRASH_TRIALS_MAX = 40  # each costs a new process
 HANGS = "it hangs"
@@ -22,15 +22,15 @@ def at(seconds, event):
 
 
 def history(lab, *events, limits=Limits(), usually=""):
-    """Plays a written history. The story of the check begins anew with it. Returns the decisions' reasons."""
+    """Plays a written history; only one that fails is told. Returns the decisions' reasons."""
     return Player(lab, limits, events, usually).play(list(events))
 
 
 def random_history(lab, events, limits, usually=""):
-    """Plays a long history; a failing one is shrunk to the shortest that fails."""
+    """Plays a long history; of a failing one the shortest part that fails is told."""
     player = Player(lab, limits, events, usually)
     try:
-        return player.play(events)
+        return player.play(events, tell=False)
     except NotImplementedYet:
         raise
     except CheckFailed as failure:
@@ -38,8 +38,7 @@ def random_history(lab, events, limits, usually=""):
             raise
         crashed = player.wrong_at is None
         short = events if crashed else events[:player.wrong_at + 1]
-        short = shrink(short, player.fails, CRASH_TRIALS_MAX if crashed else 400)
-        player.play(short)
+        player.play(shrink(short, player.fails, CRASH_TRIALS_MAX if crashed else TRIALS_MAX))
         raise CheckFailed("the same decisions when the same history is played again",
                           "now they are as expected", "", usually) from failure
 
@@ -95,43 +94,42 @@ class Player:
 
     def fails(self, events):
         """Whether a submission differs from the model somewhere, or does not survive; for shrink()."""
+        if not events:
+            return False
         try:
             return self.said(events)["seen"] != expected(self.limits, events, self.configs)
         except CheckFailed:
             return True
 
-    def play(self, events):
-        """Tells the story up to the first difference, and raises there. The reasons, when there is none."""
+    def play(self, events, tell=True):
+        """Raises at the first difference, and then tells the story up to there. Else the reasons."""
         self.wrong_at = None
         wanted = expected(self.limits, events, self.configs)
-        self.lab.story.clear()
-        self._tell_limits()
         try:
             answer = self.said(events)
         except CheckFailed as failure:
-            for event, line in zip(events, wanted):
-                self._tell(event, line)
             failure.usually = failure.usually or self.usually
+            if tell:
+                self._tell(events, wanted)
             raise
-        for i, (event, line, said) in enumerate(zip(events, wanted, answer["seen"])):
+        for i, (line, said) in enumerate(zip(wanted, answer["seen"])):
             if said != line:
                 self.wrong_at = i
-                self._tell(event, "none")
-                ours, theirs = self._difference(line, said)
-                raise CheckFailed(ours, theirs, answer["reasons"][i], self.usually)
-            self._tell(event, line)
+                if tell:
+                    self._tell(events[:i + 1], [*wanted[:i], "none"])
+                raise CheckFailed(*self._difference(line, said), answer["reasons"][i], self.usually)
         return answer["reasons"]
 
-    def _tell_limits(self):
+    def _tell(self, events, wanted):
+        """An operations log; with the decisions that were expected, and made, so far."""
         limits = self.limits
         self.lab.step(f"probation {limits.probation_ms / 1000:g} s, at least {limits.requests_min} requests, "
                       f"{100 * limits.failure_increase:g} % more failures allowed, "
                       f"{limits.failed_max} remembered")
-
-    def _tell(self, event, line):
-        action = line.split()[0]
-        self.lab.step(f"{clock(event.at_ms)}  {event.text()}"
-                      + ("" if action == "none" else f"   -> {_action_words(action)}"))
+        for event, line in zip(events, wanted):
+            action = line.split()[0]
+            decided = "" if action == "none" else f"   -> {_action_words(action)}"
+            self.lab.step(f"{clock(event.at_ms)}  {event.text()}{decided}")
 
     def _difference(self, wanted, said):
         """Both in words, as far as they differ."""

@@ -1,6 +1,7 @@
 """The public checks of exercise 10.3, rollback. What is expected comes from lbgrader.rollback_model."""
 from lbgrader.check import check
 from lbgrader.rollback_lab import all_histories, at, history, random_history
+from lbgrader.rollback_live import LiveRollback
 from lbgrader.rollback_model import Limits, backend, died, ended, rejected, sample, serving, tick
 from lbgrader.rollback_random import long_history
 
@@ -178,3 +179,13 @@ def random_histories(lab):
         limits = Limits(probation_ms=lab.rng.choice([1000, 5000, 10_000]), requests_min=64,
                         failed_max=lab.rng.choice([1, 2, 3, 32]))
         random_history(lab, long_history(lab.rng, limits, configs=[A, B, C, D], length=60), limits)
+
+
+@check(11, "the real balancer goes back when a new backend answers 500", points=3, stage="live",
+       seconds_max=45, usually="in the balancer a sample comes every second of a probation, with totals")
+def live(lab):
+    with LiveRollback(lab) as balancer:
+        balancer.prove_first()
+        balancer.reload_bad_one()
+        balancer.well_again()
+        balancer.status_says_why()
