@@ -1,5 +1,6 @@
 #include "lb/supervisor/config_keeper.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "lb/base/file.hpp"
@@ -45,7 +46,7 @@ const KeptConfig* ConfigKeeper::last_good() const {
   return serving_ ? &*serving_ : nullptr;
 }
 
-/// A changed rule makes a new policy, which learns what has proved good so far; failures are forgotten.
+/// A changed rule makes a new policy, which learns what has proved good so far and what has failed.
 void ConfigKeeper::use_rules(Instant now, const ReloadRules& rules) {
   if (rules_ && same_judgement(*rules_, rules)) return;
   rules_ = rules;
@@ -57,6 +58,7 @@ void ConfigKeeper::use_rules(Instant now, const ReloadRules& rules) {
     return;
   }
   policy_ = std::move(*made);
+  for (const std::uint64_t hash : failed_) feed(ConfigRejected{now, hash, "failed before"});
   if (!proven_) return;
   feed(ConfigServing{now - Milliseconds{rules.probation_ms}, proven_->hash});
   feed(ProbationTick{now});
@@ -81,6 +83,7 @@ ConfigKeeper::Reason ConfigKeeper::died(Instant now, const std::string& how) {
 }
 
 ConfigKeeper::Reason ConfigKeeper::rejected(Instant now, std::uint64_t hash, const std::string& why) {
+  if (!proven_ || proven_->hash != hash) remember_failed(hash);
   return feed(ConfigRejected{now, hash, why});
 }
 
@@ -98,7 +101,7 @@ Instant ConfigKeeper::next_deadline() const {
 }
 
 bool ConfigKeeper::may_try(std::uint64_t hash) const {
-  if (!policy_) return true;
+  if (!policy_) return std::ranges::find(failed_, hash) == failed_.end();
   return guarded("RollbackPolicy::may_try", [&] { return policy_->may_try(hash); }).value_or(true);
 }
 
@@ -114,6 +117,7 @@ ConfigKeeper::Reason ConfigKeeper::feed(const RollbackEvent& event) {
     return std::nullopt;
   }
   if (decision->action == Action::roll_back) {
+    if (serving_) remember_failed(serving_->hash);
     const bool possible = proven_ && serving_ && proven_->hash != serving_->hash;
     if (possible) return decision->reason.empty() ? "the rollback policy says so" : decision->reason;
     log_.error("probation.no_way_back", "the rollback policy wants to go back, but nothing else proved good");
@@ -125,9 +129,16 @@ ConfigKeeper::Reason ConfigKeeper::feed(const RollbackEvent& event) {
   return std::nullopt;
 }
 
+void ConfigKeeper::remember_failed(std::uint64_t hash) {
+  std::erase(failed_, hash);
+  failed_.push_back(hash);
+  if (failed_.size() > RollbackLimits{}.failed_max) failed_.pop_front();
+}
+
 void ConfigKeeper::prove(const KeptConfig& config) {
   const bool news = !proven_ || proven_->hash != config.hash;
   proven_ = config;
+  std::erase(failed_, config.hash);
   if (!news) return;
   log_.info("config.good", "this configuration counts as good from now on",
             {{"config", hash_text(config.hash)}});

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -58,6 +59,7 @@ class ConfigKeeper final {
   void use_rules(Instant now, const ReloadRules& rules);
   Reason feed(const RollbackEvent& event);
   void prove(const KeptConfig& config);
+  void remember_failed(std::uint64_t hash);
 
   EventLog& log_;
   std::string path_;
@@ -65,6 +67,9 @@ class ConfigKeeper final {
   std::optional<KeptConfig> proven_;
   std::optional<ReloadRules> rules_;
   std::unique_ptr<RollbackPolicy> policy_;
+  /// Those that failed, oldest first: a policy made anew is told, and where there is none this decides. Else
+  /// a file that was rolled back from could be tried again and again.
+  std::deque<std::uint64_t> failed_;
 };
 
 }  // namespace lb
