@@ -1,2 +1,118 @@
+"""A grade as one HTML file, offline: a table, and for each check its story as a timeline. Light and dark."""
+import html
+import pathlib
+
+from . import grading
+from .terminal import MARKS, Text, notes_of
+
+_PARTS = pathlib.Path(__file__).resolve().parent / "page_parts"
+_WORDS = {"pass": "passed", "fail": "failed", "not graded": "could not be graded", "pending": "not run"}
+_CLASSES = {"pass": "pass", "fail": "fail", "not graded": "doubt", "pending": "none"}
+_BLAME = {"student": "your code", "grader": "the grader", "environment": "this machine or tree", "": ""}
+_ROW, _LEFT, _WIDTH = 34, 150, 1000
+
+
+def _e(text):
+    return html.escape(str(text), quote=True)
+
+
 def render(grade):
-    return ""
+    """The page as text."""
+    full = grade.full_marks
+    sections = "\n".join(_exercise(result) for result in grade.exercises)
+    failed = [check for check in grade.checks() if check.verdict == "fail"]
+    lead = ("Everything passes." if full else f"{len(failed)} check{'s' * (len(failed) != 1)} failed." if failed
+            else "Not everything could be judged.")
+    notes = "".join(f"<p class=note>{_e(note)}</p>" for note in notes_of(grade))
+    facts = {"seed": grade.seed, "started": grade.started, "took": f"{grade.seconds:.1f} s",
+             "sanitizers": "AddressSanitizer, UBSan", "contained": ", ".join(grade.containment) or "by limits only"}
+    facts_html = "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in facts.items())
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>ch10 hot reload: {grade.points}/{grade.points_max}</title>
+<style>
+{(_PARTS / "page.css").read_text()}</style></head><body>
+<header class="{'full' if full else 'less'}"><div><p class=what>Chapter 10: hot reload</p>
+<h1>{grade.points}<small>/{grade.points_max} points</small></h1><p class=lead>{_e(lead)}</p>
+<dl>{facts_html}</dl></div></header>
+<main>{notes}
+<section class=card><table><thead><tr><th>Exercise<th>Checks<th class=num>Points<th class=num>Time</tr></thead><tbody>
+{"".join(_row(result) for result in grade.exercises)}</tbody></table></section>
+{sections}
+</main></body></html>
+"""
+
+
+def _row(result):
+    marks = "".join(f'<a class="mark {_CLASSES[c.verdict]}" href="#{_e(c.name)}" title="{_e(c.name)} {_e(c.title)}: '
+                    f'{_WORDS[c.verdict]}">{MARKS[c.verdict]}</a>' for c in result.checks)
+    state = "" if result.state == grading.GRADED else f"<div class=state>{_e(Text().state(result))}</div>"
+    hidden = f" <small>+{result.points_hidden} hidden</small>" if result.points_hidden else ""
+    name = result.name if result.name == result.seam else f"{result.name} {result.seam}"
+    return (f'<tr><th scope=row><a href="#{_e(result.name)}">{_e(name)}</a><td>{state or marks}'
+            f"<td class=num>{result.points}/{result.points_max}{hidden}<td class=num>{result.seconds:.1f} s</tr>\n")
+
+
+def _exercise(result):
+    name = result.name if result.name == result.seam else f"{result.name} {result.seam}"
+    body = ""
+    if result.state != grading.GRADED:
+        body = f"<p class=state>{_e(Text().state(result))}</p>"
+        if result.usually:
+            body += f"<p><b>Usually:</b> {_e(result.usually)}</p>"
+        if result.log:
+            body += f"<pre>{_e(result.log)}</pre>"
+    checks = "\n".join(_check(check) for check in result.checks)
+    return f'<section class=card id="{_e(result.name)}"><h2>{_e(name)}</h2>{body}{checks}</section>'
+
+
+def _check(check):
+    opened = " open" if check.verdict in ("fail", "not graded") and check.seen != "not run" else ""
+    points = f"{check.points}/{check.points_max}"
+    head = (f'<summary><span class="mark {_CLASSES[check.verdict]}">{MARKS[check.verdict]}</span>'
+            f"<b>{_e(check.name)}</b> {_e(check.title)}<span class=points>{points}"
+            f"{' · hidden' if check.hidden else ''} · {_e(check.stage)} · {check.seconds:.2f} s</span></summary>")
+    parts = []
+    if check.story:
+        parts.append(_timeline(check))
+    if check.verdict == "fail":
+        parts.append(f"<div class=pair><div><h4>Expected</h4><p>{_e(check.expected)}</p></div>"
+                     f"<div class=seen><h4>Seen</h4><p>{_e(check.seen)}</p></div></div>")
+        if check.usually:
+            parts.append(f"<p class=usually><b>Usually:</b> {_e(check.usually)}</p>")
+    elif check.verdict == "not graded":
+        parts.append(f"<p class=usually><b>Could not be graded</b> ({_e(_BLAME[check.blame])}): {_e(check.seen)}</p>")
+    if check.log.strip():
+        parts.append(f"<h4>Your log</h4><pre>{_e(check.log)}</pre>")
+    if check.attached.get("report"):
+        parts.append(f'<p><a href="{_e(check.attached["report"])}">The timeline of every connection of this run</a></p>')
+    if check.verdict != "pass":
+        parts.append(f"<p class=again><code>{_e(check.again)}</code>"
+                     + (f" <code>{_e(check.hint)}</code>" if check.hint else "") + "</p>")
+    return f'<details class="check {_CLASSES[check.verdict]}" id="{_e(check.name)}"{opened}>{head}{"".join(parts)}</details>'
+
+
+def _timeline(check):
+    """Steps downwards, each with the time since the check began; the last one of a failed check is where it ended."""
+    rows = []
+    for number, (at, text) in enumerate(check.story):
+        last = number == len(check.story) - 1 and check.verdict in ("fail", "not graded")
+        rows.append(f'<li class="{"last" if last else ""}"><time>{_time(at)}</time><i>{number}</i><span>{_e(text)}</span></li>')
+    return f"<ol class=timeline>{''.join(rows)}</ol>{_strip(check)}"
+
+
+def _strip(check):
+    """All steps on one line of time, with the failure at its end."""
+    end = max([check.story[-1][0], check.seconds, 0.001])
+    marks = "".join(f'<circle cx="{10 + 980 * min(1, at / end):.1f}" cy="14" r="5"><title>{number}. {_e(text)}</title></circle>'
+                    for number, (at, text) in enumerate(check.story))
+    cross = ""
+    if check.verdict == "fail":
+        cross = f'<path class=cross d="M 984 8 l 12 12 m 0 -12 l -12 12"><title>{_e(check.seen)}</title></path>'
+    return (f'<svg class=strip viewBox="0 0 1000 40" role=img aria-label="The steps over {end:.2f} s">'
+            f'<line x1="10" y1="14" x2="990" y2="14"/>{marks}{cross}<text x="10" y="36">0</text>'
+            f'<text x="990" y="36" text-anchor="end">{_time(end)}</text></svg>')
+
+
+def _time(seconds):
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -62,9 +62,9 @@ class Student:
             if "not_implemented" in message:
                 raise NotImplementedYet(str(message["not_implemented"]))
             if "threw" in message:
-                raise CheckFailed("an answer", f"an exception: {message['threw']}", self.output())
+                raise CheckFailed("the call returns", f"an exception: {message['threw']}", self.output())
             if self.on_call is None or "call" not in message:
-                raise CheckFailed("an answer", "something else on the grader's own channel", self.output(), _FORGED)
+                raise CheckFailed("the call returns", "something else on the grader's own channel", self.output(), _FORGED)
             self._send({"result": self.on_call(message)})
 
     def output(self, bytes_max=LOG_BYTES_SHOWN):
@@ -101,7 +101,7 @@ class Student:
         while b"\n" not in self._input:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
-                raise CheckFailed(f"an answer to {do} within {self.seconds_max:g} s", "none: it hangs", self.output(),
+                raise CheckFailed(f"the call returns within {self.seconds_max:g} s", "none: it hangs", self.output(),
                                   "a loop without end, or a call that waits for something")
             try:
                 part = self._socket.recv(1 << 16)
@@ -111,14 +111,14 @@ class Student:
                 raise self._ended_failure(do)
             self._input += part
             if len(self._input) > LINE_BYTES_MAX:
-                raise CheckFailed(f"an answer to {do}", "an answer of more than 16 MiB", self.output())
+                raise CheckFailed("the call returns", "an answer of more than 16 MiB", self.output())
         line, self._input = self._input.split(b"\n", 1)
         try:
             message = json.loads(line)
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            raise CheckFailed(f"an answer to {do}", "garbage on the grader's own channel", self.output(), _FORGED)
+            raise CheckFailed("the call returns", "garbage on the grader's own channel", self.output(), _FORGED)
         return message
 
     def _ended_failure(self, do):
@@ -126,7 +126,7 @@ class Student:
         try:
             status = self._child.wait(timeout=2)
         except subprocess.TimeoutExpired:
-            return CheckFailed(f"an answer to {do}", "the end of the grader's channel; the program goes on",
+            return CheckFailed("the call returns", "the end of the grader's channel; the program goes on",
                                self.output(), "descriptors are closed that the code did not open")
         seen, usually, log = explain.ended(status, self.output(REPORT_BYTES_MAX))
-        return CheckFailed(f"an answer to {do}", seen, log, usually)
+        return CheckFailed("the call returns", seen, log, usually)

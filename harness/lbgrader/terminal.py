@@ -64,11 +64,18 @@ class Text:
         if result.state == grading.NOT_WRITTEN or result.state == grading.NOT_GRADED:
             return
         told = [c for c in result.checks if c.verdict in ("fail", "not graded") and c.seen != "not run"]
-        for check in told[:STORIES_MAX]:
+        first = []  # of those that fail alike, one is enough
+        alike = []
+        for check in told:
+            same = check.log.strip() and any((c.seen, c.log) == (check.seen, check.log) for c in first)
+            (alike if same else first).append(check)
+        for check in first[:STORIES_MAX]:
             yield self.story(check)
-        if len(told) > STORIES_MAX:
-            rest = ", ".join(check.name for check in told[STORIES_MAX:])
-            yield [self.paint(f"{rest} failed, too: see build/report/ch10.html#{result.name}", "dim")]
+        for some, how in ((alike, "the same way"), (first[STORIES_MAX:], "too")):
+            if some:
+                names = ", ".join(check.name for check in some)
+                verb = "fails" if len(some) == 1 else "fail"
+                yield [self.paint(f"{names} {verb} {how}: build/report/ch10.html#{result.name}", "dim")]
 
     def _state_story(self, result):
         lines = [self.paint(f"{result.name}  {result.state}", "bold", "red")]
