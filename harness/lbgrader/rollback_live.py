@@ -1,4 +1,4 @@
-"""A running balancer whose configuration turns out to be bad under traffic: the live check of exercise 10.3."""
+"""A running balancer whose new configuration is bad under traffic: for the live check of exercise 10.3."""
 import contextlib
 import pathlib
 import tempfile

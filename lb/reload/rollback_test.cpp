@@ -39,7 +39,7 @@ class RollbackPolicyTest : public testing::Test {
     return step(TrafficSample{
         now_, config, {{.name = "b1", .before = before, .meanwhile_old = old, .after = after}}});
   }
-  std::string bad_sample(ConfigHash config) { return sample(config, {100, 1}, {}, {100, 40}); }
+  std::string bad_sample(ConfigHash config) { return sample(config, {100, 1}, {7, 3}, {100, 40}); }
   /// A has proved good; B is on probation.
   void prove_a_and_serve_b() {
     serves(kA);
@@ -108,8 +108,8 @@ TEST_F(RollbackPolicyTest, TheReasonHasBackendAndFigures) {
   prove_a_and_serve_b();
   bad_sample(kB);
   EXPECT_EQ(last_.reason,
-            "backend b1: 40 of 100 requests failed (40.0 %); before 1.0 %, meanwhile on connections of the "
-            "configuration before 0.0 %, at most 10.0 % more is allowed");
+            "backend b1: 40 of 100 (40.0 %) requests failed; before 1 of 100 (1.0 %), meanwhile on old "
+            "connections 3 of 7 (too few to count); more than 10.0 % above these is a reason to go back");
 }
 
 TEST_F(RollbackPolicyTest, OneRollBackAtATime) {

@@ -36,6 +36,13 @@ std::string percent(double share) {
   return text.data();
 }
 
+std::string words(const RequestCount& count, std::uint64_t requests_min) {
+  if (count.requests == 0) return "none";
+  const std::string numbers = std::to_string(count.failures) + " of " + std::to_string(count.requests);
+  if (count.requests < requests_min) return numbers + " (too few to count)";
+  return numbers + " (" + percent(share(count, requests_min)) + ")";
+}
+
 /// The configurations that failed, the one that failed last at the back.
 class FailedConfigs final {
  public:
@@ -132,10 +139,10 @@ class StateMachinePolicy final : public RollbackPolicy {
     const double meanwhile = share(backend.meanwhile_old, min);
     const double after = share(backend.after, min);
     if (after <= std::max(before, meanwhile) + limits_.failure_increase + kRounding) return {};
-    return "backend " + backend.name + ": " + std::to_string(backend.after.failures) + " of " +
-           std::to_string(backend.after.requests) + " requests failed (" + percent(after) + "); before " +
-           percent(before) + ", meanwhile on connections of the configuration before " + percent(meanwhile) +
-           ", at most " + percent(limits_.failure_increase) + " more is allowed";
+    return "backend " + backend.name + ": " + words(backend.after, min) + " requests failed; before " +
+           words(backend.before, min) + ", meanwhile on old connections " +
+           words(backend.meanwhile_old, min) + "; more than " + percent(limits_.failure_increase) +
+           " above these is a reason to go back";
   }
 
   RollbackLimits limits_;
