@@ -8,8 +8,9 @@ Markers in chapters/*.md, each for the fenced block (or table) that follows it:
                                         it with END; } or }; is the one at START's indentation
     <!-- compile -->                    compiles, with the headers of the balancer
     <!-- run -->                        compiles, runs, and prints what the next <!-- output --> block shows
-    <!-- session -->                    lines after "$ " are run by one bash, the others are what they print;
-                                        ... stands for anything, alone on a line for any lines
+    <!-- session -->                    lines after "$ " (and "> ") are run by one bash, the others are what
+                                        they print; ... stands for anything, alone on a line for any lines
+    <!-- session: seams -->             the same, where the reference solutions are
     <!-- keys: /a /b -->                rows of `lb/lb schema --markdown`
     <!-- measured -->                   a table of harness/experiments/reuseport.py
 """
@@ -213,6 +214,8 @@ def steps_of(block):
     for line in block.body:
         if line.startswith("$ "):
             steps.append((line[2:], []))
+        elif line.startswith("> ") and not steps[-1][1]:
+            steps[-1] = (steps[-1][0] + "\n" + line[2:], [])
         else:
             steps[-1][1].append(line)
     return steps
@@ -227,6 +230,8 @@ def pattern(lines):
 
 @pytest.mark.parametrize("block", of_kind("session"), ids=by_place)
 def test_the_session_goes_as_shown(block, tmp_path):
+    if block.argument == "seams" and not (ROOT / "solutions").exists():
+        pytest.skip("needs the reference solutions")
     (tmp_path / "lb").mkdir()
     (tmp_path / "lb" / "lb").symlink_to(paths.lb_binary())
     (tmp_path / "fixtures").symlink_to(ROOT / "fixtures")
