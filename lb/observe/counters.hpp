@@ -12,6 +12,8 @@ namespace lb {
 #define LB_COUNTERS(X)                                                                   \
   X(connections_accepted, "client connections accepted")                                 \
   X(connections_open, "client connections open now (gauge)")                             \
+  X(handed_over, "idle client connections handed to the next generation")                \
+  X(adopted, "client connections adopted from another generation")                       \
   X(requests, "requests whose head was read")                                            \
   X(requests_in_flight, "requests being served now (gauge)")                             \
   X(responses_2xx, "responses sent with status 2xx")                                     \

@@ -1,10 +1,6 @@
 #include "lb/proxy/proxy.hpp"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -44,11 +40,11 @@ struct Proxy::Impl {
   mutable std::mutex upstreams_mutex;
   std::shared_ptr<UpstreamSet> upstreams;  // the current one
   std::vector<std::unique_ptr<Worker>> workers;
-  Fd drained;
-  std::atomic<std::size_t> still_draining{0};
+  std::size_t next_adopter = 0;
   bool draining = false;
+  bool handing = false;             // draining with handoff
+  std::uint64_t came_in_drain = 0;  // adopted since the drain began
   Instant drain_began{};
-  std::atomic<std::int64_t> drain_ended_ns{0};
 
   std::mutex resolver_mutex;
   std::condition_variable resolver_wake;
@@ -67,7 +63,6 @@ struct Proxy::Impl {
 
   void resolve_in_background();
   void start_resolver_for(const Config& of);
-  void worker_drained() noexcept;
 };
 
 /// Names that did not resolve at the start are tried again for as long as the generation lives.
@@ -95,13 +90,6 @@ void Proxy::Impl::start_resolver_for(const Config& of) {
   if (has_names && !resolver.joinable()) resolver = std::thread{[this] { resolve_in_background(); }};
 }
 
-void Proxy::Impl::worker_drained() noexcept {
-  if (still_draining.fetch_sub(1) != 1) return;
-  drain_ended_ns.store(monotonic_now().time_since_epoch().count());
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = ::write(drained.get(), &one, sizeof one);
-}
-
 Proxy::Proxy(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Proxy::~Proxy() = default;
 
@@ -109,8 +97,7 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
   auto impl = std::make_unique<Impl>();
   impl->config = options.config;
   impl->log = options.log;
-  impl->drained = Fd{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-  if (!impl->drained) return std::unexpected(system_error("eventfd", "", errno));
+  if (auto opened = impl->shared.ledger.open(); !opened) return std::unexpected(opened.error());
 
   const Config& config = *options.config;
   WorkerShared& shared = impl->shared;
@@ -133,7 +120,6 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
     shared.response_block += field.name + ": " + field.value + "\r\n";
     shared.response_names.push_back(field.name);
   }
-  shared.on_drained = [raw = impl.get()] { raw->worker_drained(); };
   const std::uint32_t count = worker_count(config);
   impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget, count);
   auto hands = deal(std::move(options.listeners), count);
@@ -164,19 +150,60 @@ void Proxy::set_successor(std::shared_ptr<const Config> successor) {
   impl_->start_resolver_for(config);
 }
 
-void Proxy::start_drain() {
-  if (impl_->draining) return;
-  impl_->draining = true;
-  impl_->drain_began = monotonic_now();
-  impl_->still_draining = impl_->workers.size();
+void Proxy::start_drain(Handoff handoff) {
+  const bool starts_handing = handoff == Handoff::idle_clients && !impl_->handing;
+  if (impl_->draining && !starts_handing) return;
+  if (!impl_->draining) {
+    impl_->draining = true;
+    impl_->drain_began = monotonic_now();
+    impl_->shared.ledger.hold(impl_->workers.size());
+  }
+  impl_->handing = starts_handing;
   const Instant deadline = impl_->drain_began + impl_->config->drain_timeout;
   for (const auto& worker : impl_->workers) {
-    worker->post_and_wait([&] { worker->start_drain(deadline); });
+    worker->post_and_wait([&] { worker->start_drain(deadline, handoff); });
   }
 }
 
+int Proxy::handed_fd() const noexcept {
+  return impl_->shared.ledger.handed_fd();
+}
+
+std::vector<HandedClient> Proxy::take_handed() {
+  return impl_->shared.ledger.take();
+}
+
+void Proxy::adopt(std::vector<HandedClient> clients) {
+  const std::size_t count = impl_->workers.size();
+  if (impl_->draining) impl_->came_in_drain += clients.size();
+  std::vector<std::vector<HandedClient>> hands(count);
+  for (HandedClient& client : clients) {
+    LB_ASSERT(client.fd);
+    hands[impl_->next_adopter].push_back(std::move(client));
+    impl_->next_adopter = (impl_->next_adopter + 1) % count;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    if (hands[i].empty()) continue;
+    if (impl_->draining) impl_->shared.ledger.hold(1);  // until they have arrived
+    Worker* const worker = impl_->workers[i].get();
+    worker->post([worker, hand = std::move(hands[i])]() mutable { worker->adopt(std::move(hand)); });
+  }
+}
+
+void Proxy::give_up_handoff() {
+  if (!impl_->handing) return;
+  impl_->handing = false;
+  DrainLedger& ledger = impl_->shared.ledger;
+  ledger.hold(1);  // the drain is not over between taking and adopting
+  for (const auto& worker : impl_->workers) {
+    worker->post_and_wait([&] { worker->stop_handoff(); });
+  }
+  adopt(ledger.take());
+  ledger.release(1);
+}
+
 int Proxy::drained_fd() const noexcept {
-  return impl_->drained.get();
+  return impl_->shared.ledger.drained_fd();
 }
 
 DrainReport Proxy::drain_report() const {
@@ -185,8 +212,9 @@ DrainReport Proxy::drain_report() const {
   for (const auto& worker : impl_->workers) report.completed += worker->completed_in_drain();
   report.closed_idle = totals.drain_closed_idle;
   report.force_closed = totals.drain_force_closed;
-  const std::int64_t ended = impl_->drain_ended_ns.load();
-  const Instant end = ended == 0 ? monotonic_now() : Instant{Duration{ended}};
+  report.handed_over = totals.handed_over - std::min(totals.handed_over, impl_->came_in_drain);
+  const Instant over_since = impl_->shared.ledger.over_since();
+  const Instant end = over_since == kNever ? monotonic_now() : over_since;
   if (impl_->draining) report.duration = end - impl_->drain_began;
   return report;
 }
@@ -225,9 +253,9 @@ std::vector<Proxy::BackendStatus> Proxy::backends() const {
   return result;
 }
 
-void reload_start_drain(Proxy& old_generation, std::shared_ptr<const Config> successor) {
+void reload_start_drain(Proxy& old_generation, std::shared_ptr<const Config> successor, Handoff handoff) {
   old_generation.set_successor(std::move(successor));
-  old_generation.start_drain();
+  old_generation.start_drain(handoff);
 }
 
 }  // namespace lb

@@ -16,6 +16,7 @@
 #include "lb/net/listener.hpp"
 #include "lb/observe/counters.hpp"
 #include "lb/observe/event_log.hpp"
+#include "lb/proxy/handed_client.hpp"
 
 namespace lb {
 
@@ -34,6 +35,7 @@ struct DrainReport {
   std::uint64_t completed = 0;     // requests that were in flight at the start, or came since, and finished
   std::uint64_t closed_idle = 0;   // kept-alive connections closed between requests
   std::uint64_t force_closed = 0;  // connections closed by drain_timeout with a request or tunnel in flight
+  std::uint64_t handed_over = 0;   // idle connections that the successor was given, less those that came back
   Duration duration{};
 };
 
@@ -54,11 +56,38 @@ class Proxy final {
 
   /// Stops accepting (polling ends, nothing is shut down), lets requests in flight finish, adds
   /// "Connection: close" to the next response of each connection, closes idle ones after timeouts.quiet and
-  /// everything else at drain_timeout. Returns once no worker polls a listener any more. Calling it twice is
-  /// harmless.
-  void start_drain();
+  /// everything else at drain_timeout. Returns once no worker polls a listener any more.
+  ///
+  /// With Handoff::idle_clients no connection is told to close or closed for being idle: those between
+  /// requests (or before their first) are queued for take_handed() before this returns, and the others as
+  /// soon as they have been served what was read from them. Bytes that nobody has read move with the socket.
+  /// Only a client that has pipelined requests in our hands each time is told to close, from half of
+  /// drain_timeout on.
+  ///
+  /// Calling it again is harmless; with Handoff::idle_clients it starts handing over in a drain that did not,
+  /// or does so again after give_up_handoff(), for a further successor.
+  void start_drain(Handoff handoff = Handoff::none);
 
-  /// Readable once the drain is over and no connection is left.
+  /// Readable while take_handed() has something.
+  [[nodiscard]] int handed_fd() const noexcept;
+  /// The connections queued since the last call; any thread. They are the caller's now: closing one closes it
+  /// for the client, unless another process holds it by then. One that could not be passed on may be given to
+  /// adopt() of this same proxy. drain_timeout does not touch the queue: whoever drains with handoff takes it
+  /// or gives it up.
+  [[nodiscard]] std::vector<HandedClient> take_handed();
+  /// The successor is gone or cannot take them: the drain goes on as one without handoff, and what is queued
+  /// comes back to the workers. Harmless without a handoff under way.
+  void give_up_handoff();
+
+  /// Connections handed over by another generation (non-blocking sockets): dealt to the workers, which go on
+  /// with each as with a kept-alive connection of their own. timeouts.idle starts afresh; for one without a
+  /// request so far, timeouts.header. All are taken, whatever max_connections says: it keeps holding for
+  /// accepting, which pauses above it. Returns at once; after start(). In a drain with handoff they are
+  /// queued again, in one without they get timeouts.quiet, and a drain that was over is not any more.
+  void adopt(std::vector<HandedClient> clients);
+
+  /// Readable while the drain is over: no connection is left in the workers, and none waits for
+  /// take_handed().
   [[nodiscard]] int drained_fd() const noexcept;
   [[nodiscard]] DrainReport drain_report() const;
 
@@ -87,6 +116,7 @@ class Proxy final {
 
 /// The chapter's name for it: switches `old_generation` to draining with `successor` as the target of its
 /// further requests. See Proxy::set_successor and Proxy::start_drain.
-void reload_start_drain(Proxy& old_generation, std::shared_ptr<const Config> successor);
+void reload_start_drain(Proxy& old_generation, std::shared_ptr<const Config> successor,
+                        Handoff handoff = Handoff::none);
 
 }  // namespace lb

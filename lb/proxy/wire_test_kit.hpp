@@ -207,21 +207,35 @@ class ProxyUnderTest final {
       if (bytes > 0) ::setsockopt(socket.fd.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
       if (wishes.keep_open) held_.push_back(socket.fd.duplicate());
     }
-    auto made = Proxy::create(ProxyOptions{.config = std::make_shared<const Config>(std::move(config)),
-                                           .seed = 1,
-                                           .listeners = std::move(*opened)});
-    EXPECT_TRUE(made.has_value());
-    proxy_ = std::move(*made);
-    proxy_->start();
+    start(std::move(config), std::move(*opened));
+  }
+  /// The next generation, on the listening sockets that `before` keeps open.
+  ProxyUnderTest(Config config, const ProxyUnderTest& before) : port_(before.port_) {
+    std::vector<ListeningSocket> listeners;
+    for (const Fd& held : before.held_) {
+      held_.push_back(held.duplicate());
+      listeners.push_back({Endpoint{.host = "127.0.0.1"}, held.duplicate()});
+    }
+    if (config.workers == 0) config.workers = 1;
+    start(std::move(config), std::move(listeners));
   }
   [[nodiscard]] Wire connect() const { return Wire::connect_to(port_); }
   Proxy* operator->() { return proxy_.get(); }
   Proxy& operator*() { return *proxy_; }
 
   /// Waits until the drain is over.
-  bool drained() {
-    pollfd p{.fd = proxy_->drained_fd(), .events = POLLIN, .revents = 0};
-    return ::poll(&p, 1, kPatienceMs) == 1;
+  bool drained() { return readable(proxy_->drained_fd(), kPatienceMs); }
+  [[nodiscard]] bool drained_now() const { return readable(proxy_->drained_fd(), 0); }
+  /// Passes on to `successor` what is handed over, until that was `count` connections.
+  bool hand_over_to(Proxy& successor, std::size_t count) {
+    while (count > 0) {
+      if (!readable(proxy_->handed_fd(), kPatienceMs)) return false;
+      std::vector<HandedClient> taken = proxy_->take_handed();
+      if (taken.empty() || taken.size() > count) return false;
+      count -= taken.size();
+      successor.adopt(std::move(taken));
+    }
+    return true;
   }
   /// Waits until `reached` holds for the counters.
   template <class F>
@@ -235,6 +249,18 @@ class ProxyUnderTest final {
   }
 
  private:
+  void start(Config config, std::vector<ListeningSocket> listeners) {
+    auto made = Proxy::create(ProxyOptions{.config = std::make_shared<const Config>(std::move(config)),
+                                           .seed = 1,
+                                           .listeners = std::move(listeners)});
+    EXPECT_TRUE(made.has_value());
+    proxy_ = std::move(*made);
+    proxy_->start();
+  }
+  static bool readable(int fd, int patience_ms) {
+    pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+    return ::poll(&p, 1, patience_ms) == 1;
+  }
   std::uint16_t port_ = 0;
   std::vector<Fd> held_;
   std::unique_ptr<Proxy> proxy_;

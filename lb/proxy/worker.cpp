@@ -16,6 +16,8 @@ namespace lb {
 namespace {
 
 constexpr std::uint32_t kUpstreamConnectionsMax = 1U << 20U;
+// Those accepted are bounded by max_connections; those adopted come on top, and are never refused.
+constexpr std::uint32_t kClientsMax = 1U << 22U;
 constexpr Duration kAcceptPauseFull = Milliseconds{5};     // at max_connections
 constexpr Duration kAcceptPauseNoFds = Milliseconds{100};  // out of descriptors or memory
 
@@ -51,9 +53,9 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
       now_(monotonic_now()),
       wheel_(now_),
       random_(seed),
-      clients_(places(config_.max_connections, 2)),
+      clients_(places(kClientsMax, 2)),
       upstream_connections_(kUpstreamConnectionsMax),
-      exchanges_(places(config_.max_connections, 4)),
+      exchanges_(places(kClientsMax, 4)),
       scratch_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
@@ -82,7 +84,7 @@ void Worker::start() {
   started.wait();
 }
 
-void Worker::post(std::function<void()> task) {
+void Worker::post(std::move_only_function<void()> task) {
   {
     const std::scoped_lock lock{tasks_mutex_};
     tasks_.push_back(std::move(task));
@@ -92,7 +94,7 @@ void Worker::post(std::function<void()> task) {
   [[maybe_unused]] const ssize_t n = ::write(wakeup_.get(), &one, sizeof one);
 }
 
-void Worker::post_and_wait(std::function<void()> task) {
+void Worker::post_and_wait(std::move_only_function<void()> task) {
   std::promise<void> done;
   auto finished = done.get_future();
   post([&] {
@@ -162,12 +164,12 @@ void Worker::dispatch_event(const epoll_event& event) {
 void Worker::run_tasks() {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t n = ::read(wakeup_.get(), &count, sizeof count);
-  std::vector<std::function<void()>> tasks;
+  std::vector<std::move_only_function<void()>> tasks;
   {
     const std::scoped_lock lock{tasks_mutex_};
     tasks.swap(tasks_);
   }
-  for (const auto& task : tasks) task();
+  for (auto& task : tasks) task();
 }
 
 void Worker::run_resumes() {
@@ -207,6 +209,7 @@ void Worker::end_of_turn() {
   for (const auto& upstreams : all_upstreams_) {
     while (UpstreamConnection* old = upstreams->expired(now_)) close_upstream(*old);
   }
+  if (!leaving_.empty()) hand_over_leaving();
   if (now_ >= drain_deadline_) force_close_all();
   if (!access_lines_.empty() &&
       (access_lines_.size() >= kAccessLogBytes || now_ - access_flushed_ >= kAccessLogDelay)) {
@@ -266,7 +269,11 @@ void Worker::accept_clients(std::uint32_t listener) {
     Fd fd{::accept4(listeners_[listener].fd.get(), reinterpret_cast<sockaddr*>(&storage), &size,
                     SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (fd) {
-      if (adopt_client(std::move(fd), IpAddress::from(storage))) continue;
+      if (ClientConnection* client = add_client(std::move(fd), IpAddress::from(storage))) {
+        bump(counters_.connections_accepted);
+        wheel_.set(client->timer, now_ + config_.timeouts.header);
+        continue;
+      }
       bump(counters_.accept_errors);
       return pause_accepting(kAcceptPauseNoFds);
     }
@@ -281,22 +288,20 @@ void Worker::accept_clients(std::uint32_t listener) {
   accept_burst_ = std::min(accept_burst_ * 2, kAcceptBurstMax);
 }
 
-bool Worker::adopt_client(Fd fd, const IpAddress& peer) {
+ClientConnection* Worker::add_client(Fd fd, const IpAddress& peer) {
   auto [client, handle] = clients_.emplace();
-  if (client == nullptr) return false;
+  if (client == nullptr) return nullptr;
   client->handle = handle;
   client->peer = peer;
   client->socket.fd = std::move(fd);
   if (!loop_.add(client->socket.fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLET, token_of(*client))) {
     clients_.retire(handle);
-    return false;
+    return nullptr;
   }
   client->socket.watched = true;
   shared_.open_clients.fetch_add(1, std::memory_order_relaxed);
-  bump(counters_.connections_accepted);
   bump(counters_.connections_open);
-  wheel_.set(client->timer, now_ + config_.timeouts.header);
-  return true;
+  return client;
 }
 
 // ------------------------------------------------------------------------------------------------- timers
@@ -378,14 +383,21 @@ void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
   std::erase_if(all_upstreams_, [&](const auto& owned) { return !used.contains(owned.get()); });
 }
 
-void Worker::start_drain(Instant deadline) {
-  if (draining_) return;
-  draining_ = true;
-  drain_deadline_ = deadline;
-  pipelines_end_ = now_ + (deadline - now_) / 2;
-  accept_again_ = kNever;
-  unwatch_listeners();  // before close(2): the sockets are shared with the supervisor and other generations
-  listeners_.clear();
+void Worker::start_drain(Instant deadline, Handoff handoff) {
+  if (!draining_) {
+    draining_ = true;
+    drain_deadline_ = deadline;
+    pipelines_end_ = now_ + (deadline - now_) / 2;
+    accept_again_ = kNever;
+    unwatch_listeners();  // before close(2): the sockets are shared with the supervisor and other generations
+    listeners_.clear();
+    if (handoff == Handoff::none) hush_idle();
+  }
+  if (handoff == Handoff::idle_clients && !handing_) start_handoff();
+}
+
+/// Idle connections have timeouts.quiet from now on.
+void Worker::hush_idle() {
   clients_.for_each([this](ClientConnection& client, Handle) {
     if (client.state == ClientConnection::State::idle && client.requests > 0) {
       wheel_.set(client.timer, std::min(client.timer.deadline(), now_ + Duration{config_.timeouts.quiet}));
@@ -414,7 +426,7 @@ void Worker::check_drained() {
   }
   upstream_connections_.reap();
   flush_access_log();
-  shared_.on_drained();
+  shared_.ledger.release(1);
 }
 
 }  // namespace lb

@@ -12,6 +12,9 @@
 //                         v 101
 //                      tunnel: pump_tunnel both ways ...........   worker_tunnel
 //
+// In a drain with handoff a connection that is idle goes on: become_idle -> hand_over (worker_handoff) -> the
+// queue of the DrainLedger -> adopt, in a worker of the next generation.
+//
 // A socket is tried first and waited for on EAGAIN; a read that came up short means drained. While bytes wait
 // in a socket's outbox the other side is not read: that is the back-pressure, and it bounds memory.
 #pragma once
@@ -39,6 +42,7 @@
 #include "lb/observe/event_log.hpp"
 #include "lb/proxy/access_log_file.hpp"
 #include "lb/proxy/connections.hpp"
+#include "lb/proxy/drain_ledger.hpp"
 #include "lb/proxy/gather.hpp"
 #include "lb/proxy/upstream_pool.hpp"
 
@@ -55,7 +59,7 @@ struct WorkerShared {
   std::string response_block;                 // response_headers as ready-made lines
   std::vector<std::string> response_names;
   std::atomic<std::uint32_t> open_clients{0};
-  std::function<void()> on_drained;  // called by each worker once, on its thread
+  DrainLedger ledger;  // held by each worker of a drain that has connections left
 };
 
 class Worker final {
@@ -67,13 +71,19 @@ class Worker final {
 
   void start();
   /// Runs `task` on the worker's thread, soon, in order.
-  void post(std::function<void()> task);
+  void post(std::move_only_function<void()> task);
   /// The same, and waits until it ran.
-  void post_and_wait(std::function<void()> task);
+  void post_and_wait(std::move_only_function<void()> task);
 
   // On the worker's thread only:
   void set_successor(std::shared_ptr<UpstreamSet> upstreams);
-  void start_drain(Instant deadline);
+  /// The ledger is held for this worker from before the first call. A second call may add the handoff.
+  void start_drain(Instant deadline, Handoff handoff);
+  /// From now on the drain goes on as one without handoff.
+  void stop_handoff();
+  /// Connections of another generation, or our own that came back. In a drain the ledger is held once for
+  /// each call, from before it is posted.
+  void adopt(std::vector<HandedClient> handed);
 
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   [[nodiscard]] std::uint64_t completed_in_drain() const noexcept {
@@ -94,13 +104,15 @@ class Worker final {
   void end_of_turn();
   void flush_access_log();
   void check_drained();
+  void hush_idle();
   void force_close_all();
   // accepting
   bool watch_listeners();
   void unwatch_listeners();
   void pause_accepting(Duration pause);
   void accept_clients(std::uint32_t listener);
-  bool adopt_client(Fd fd, const IpAddress& peer);
+  /// Makes a client connection of it, without a deadline yet. nullptr, and closed: no memory or watches.
+  ClientConnection* add_client(Fd fd, const IpAddress& peer);
   // timers
   void on_timer(OwnedTimer& timer);
   void on_client_timer(ClientConnection& client);
@@ -122,6 +134,11 @@ class Worker final {
   static Token token_of(const ClientConnection& c) noexcept { return {TokenKind::client, c.handle}; }
   static Token token_of(const UpstreamConnection& u) noexcept { return {TokenKind::upstream, u.handle}; }
 
+  // worker_handoff.cpp: idle connections that go to the next generation, or came from the last
+  void start_handoff();
+  void hand_over_leaving();
+  void hand_over(ClientConnection& client);
+
   // worker_client.cpp: the client side
   void on_client_event(ClientConnection& client, std::uint32_t events);
   void on_client_writable(ClientConnection& client);
@@ -129,15 +146,19 @@ class Worker final {
   void serve_bytes(ClientConnection& client, std::string_view bytes);
   void drop_input(ClientConnection& client);
   void become_idle(ClientConnection& client);
+  void become_idle_in_drain(ClientConnection& client);
   void resume_later(ClientConnection& client);
   /// Bytes of a further request are here or may be in the kernel already.
   [[nodiscard]] static bool more_input_waits(const ClientConnection& client) noexcept {
     return !client.inbox.empty() || (client.socket.readable && !client.socket.peer_closed);
   }
-  /// Whether a response may promise that its connection lives on: while draining only for requests that are
-  /// here already, and not for ever.
-  [[nodiscard]] bool may_live_on(bool more_input) const noexcept {
-    return !draining_ || (more_input && now_ < pipelines_end_);
+  /// Whether a response may promise that its connection lives on. While draining only for requests that are
+  /// here already, and not for ever; with handoff always, but not for ever for a client with requests in our
+  /// hands each time. `more_here`: bytes of a further request that are not in the inbox yet.
+  [[nodiscard]] bool may_live_on(const ClientConnection& client, bool more_here = false) const noexcept {
+    if (!draining_) return true;
+    if (handing_) return now_ < pipelines_end_ || !(more_here || !client.inbox.empty());
+    return (more_here || more_input_waits(client)) && now_ < pipelines_end_;
   }
   void reject(ClientConnection& client, std::uint16_t status, std::string_view detail);
   void respond_locally(ClientConnection& client, std::uint16_t status, std::string_view detail,
@@ -240,12 +261,15 @@ class Worker final {
   Instant access_flushed_{};
 
   bool draining_ = false;
+  bool handing_ = false;         // draining with handoff
+  std::vector<Handle> leaving_;  // handing: clients that became idle in this turn
+  std::vector<HandedClient> handed_;
   bool drained_reported_ = false;
   Instant drain_deadline_ = kNever;
   Instant pipelines_end_ = kNever;  // draining: from then on even a client that pipelines is told to go
 
   std::mutex tasks_mutex_;
-  std::vector<std::function<void()>> tasks_;
+  std::vector<std::move_only_function<void()>> tasks_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -61,7 +61,8 @@ void Worker::read_client(ClientConnection& client) {
     serve_bytes(client, {scratch_.get(), have});
   }
   const auto wants_more = [&] {
-    return client.state == State::head || (client.state == State::idle && client.inbox.empty());
+    // One that is to be handed over takes its unread bytes along.
+    return client.state == State::head || (client.state == State::idle && client.inbox.empty() && !handing_);
   };
   while (client.socket.readable && wants_more()) {
     const std::size_t have = client.inbox.size();
@@ -124,8 +125,19 @@ void Worker::drop_input(ClientConnection& client) {
 
 void Worker::become_idle(ClientConnection& client) {
   client.state = State::idle;
-  const auto wait = draining_ ? config_.timeouts.quiet : config_.timeouts.idle;
-  wheel_.set(client.timer, now_ + wait);
+  if (draining_) return become_idle_in_drain(client);
+  wheel_.set(client.timer, now_ + config_.timeouts.idle);
+  if (!client.inbox.empty() || client.socket.readable) resume_later(client);
+}
+
+void Worker::become_idle_in_drain(ClientConnection& client) {
+  if (handing_) {
+    // At the end of the turn: our callers may hold more of its bytes, and they are served here.
+    wheel_.set(client.timer, kNever);
+    leaving_.push_back(client.handle);
+  } else {
+    wheel_.set(client.timer, now_ + config_.timeouts.quiet);
+  }
   if (!client.inbox.empty() || client.socket.readable) resume_later(client);
 }
 

@@ -78,8 +78,8 @@ bool Worker::admit(ClientConnection& client, const http::RequestHead& head, cons
   if (decision.allowed) return true;
   bump(counters_.rate_limited);
   const bool bodiless = framing.kind == http::BodyFraming::Kind::none;
-  const bool keep = bodiless && may_live_on(more_input || more_input_waits(client)) &&
-                    head.minor_version >= 1 && http::wants_keep_alive(head.facts, head.minor_version);
+  const bool keep = bodiless && may_live_on(client, more_input) && head.minor_version >= 1 &&
+                    http::wants_keep_alive(head.facts, head.minor_version);
   client.linger = !bodiless || !keep;
   log_refused(client, 429, head.method_text, head.target);
   respond_locally(client, 429, "rate limit exceeded", keep, head.method, decision.retry_after_s);
@@ -349,8 +349,8 @@ void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view det
   if (exchange.response_head_sent) return abort_exchange(exchange, "upstream_closed");
   ClientConnection& client = *exchange.client;
   const bool in_step = exchange.request_body.complete();
-  const bool keep = in_step && exchange.client_keep_alive && exchange.client_minor_version >= 1 &&
-                    may_live_on(more_input_waits(client));
+  const bool keep =
+      in_step && exchange.client_keep_alive && exchange.client_minor_version >= 1 && may_live_on(client);
   const http::Method method = exchange.method;
   exchange.status = status;
   end_exchange(exchange, "rejected");

@@ -166,10 +166,8 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   const http::BodyFraming out = http::client_framing(framing.framing, exchange.client_minor_version);
   const ClientConnection& client = *exchange.client;
   const bool tunnel = framing.framing.kind == FramingKind::tunnel;
-  // While draining the promise ends, but not before requests that are here already have been answered.
-  const bool lives_on = may_live_on(more_input_waits(client));
   exchange.response_keep_alive = exchange.client_keep_alive && out.kind != FramingKind::until_close &&
-                                 exchange.request_body.complete() && lives_on && !tunnel;
+                                 exchange.request_body.complete() && may_live_on(client) && !tunnel;
   exchange.upstream_keep_alive = framing.framing.kind != FramingKind::until_close && !tunnel &&
                                  http::wants_keep_alive(head.facts, head.minor_version);
   const http::ResponseContext context{
