@@ -22,7 +22,7 @@ def milliseconds(nanoseconds):
 
 class World:
     """One watcher from start() on. `tell`: each operation is a step of the story. `strict`: a reload is
-    judged when it comes; otherwise only by what the balancer has at the end (for changes in the midst of a poll)."""
+    judged when it comes; otherwise only by what the balancer has at the end (for changes amid a poll)."""
 
     def __init__(self, lab, student, files=None, path=PATH, debounce=0.1, debounce_max=2.0, tell=True,
                  strict=True):
@@ -49,7 +49,7 @@ class World:
     def start(self):
         """make_config_watcher() and start(). Returns its error, or None."""
         self.serving = self._content = self.files.content(self.path)
-        self._say(f"watch {self._short(self.path):<20} generation 1 is serving")
+        self._say(f"watch {self._short(self.path):<18} generation 1 is serving")
         self._starting = True
         answer = self._ask("start", path=self.path, debounce=self.debounce, debounce_max=self.debounce_max)
         self._starting = False

@@ -2,9 +2,10 @@
 import itertools
 import json
 import pathlib
+import shutil
 import tempfile
 
-from lbgrader.check import CheckFailed, check
+from lbgrader.check import CheckFailed, CouldNotGrade, check
 from lbgrader.fake_files import FakeFiles
 from lbgrader.shrink import shrink
 from lbgrader.watch_world import PATH, RETURN_SECONDS_MAX, SECOND, World
@@ -42,8 +43,8 @@ def configuration_map():
 def swap(number, content):
     """The operations that give a mounted configuration map its next content."""
     new, old = f"/etc/lb/..{number}", f"/etc/lb/..{number - 1}"
-    return [("mkdir", new), ("write", f"{new}/lb.json", content), ("symlink", f"..{number}",
-                                                                   "/etc/lb/..data_tmp"),
+    return [("mkdir", new), ("write", f"{new}/lb.json", content),
+            ("symlink", f"..{number}", "/etc/lb/..data_tmp"),
             ("rename", "/etc/lb/..data_tmp", "/etc/lb/..data"), ("rmtree", old)]
 
 
@@ -53,8 +54,8 @@ def plain_write(lab):
     world.expect_quiet(5, "nothing has happened", "what start() found is known already")
     if world.polls > 6:
         world.fail("a watcher that sleeps while nothing happens", f"{world.polls} calls of poll() in 5 s",
-                   "next_deadline() is for a look that is due, or a watch that is missing; and reading the file is "
-                   "an event too, where IN_OPEN or IN_ACCESS are asked for")
+                   "next_deadline() is for a look that is due, or a watch that is missing; and reading the file "
+                   "is an event too, where IN_OPEN or IN_ACCESS are asked for")
     for content in ("two", "three"):
         world.do(("write", PATH, content))
         world.expect_reload()
@@ -112,8 +113,8 @@ def neighbours(lab):
         world.run(0.02, until=lambda: world.generation == 2)
     if world.generation != 2 or world.reload_at > began + SECOND // 2:
         world.fail("generation 2 within 500 ms", "still generation 1: somebody else's writes delay the look")
-    world.do(("write", "/etc/lb/lb.json~", "two"), ("write", "/etc/lb/lb.json.bak", "two"), ("mkdir",
-                                                                                             "/etc/lb/lb"))
+    world.do(("write", "/etc/lb/lb.json~", "two"), ("write", "/etc/lb/lb.json.bak", "two"),
+             ("mkdir", "/etc/lb/lb"))
     world.expect_quiet(1, "lb.json~ is not lb.json", "names are compared by their beginning")
 
 
@@ -184,9 +185,8 @@ def restored(lab):
         world.expect_reload(RETURN_SECONDS_MAX)
         world.do(("write", PATH, f"{content} in place"))
         world.expect_reload()
-    world.do(("makedirs", "/etc/new"), ("write", "/etc/new/lb.json", "swapped"), ("rename", "/etc/lb",
-                                                                                  "/etc/old"),
-             ("rename", "/etc/new", "/etc/lb"))
+    world.do(("makedirs", "/etc/new"), ("write", "/etc/new/lb.json", "swapped"),
+             ("rename", "/etc/lb", "/etc/old"), ("rename", "/etc/new", "/etc/lb"))
     world.expect_reload(RETURN_SECONDS_MAX, usually="a directory that is renamed away takes its watch along")
     lab.step("-- another balancer, started before its directory is there --")
     world = started(lab, FakeFiles(), student=world.student)
@@ -336,15 +336,20 @@ def at_random(lab):
             tell_shortest(lab, items)
 
 
-@check(11, "the real balancer reloads by itself", points=1, stage="live", seconds_max=40,
-       usually="the simulated kernel and the real one are the same to you: does poll() use fd() or a clock?")
+SLACK_SECONDS = 3.0  # of a machine that is busy with other things
+
+
+@check(11, "the real balancer reloads by itself", points=1, stage="live", seconds_max=60,
+       usually="what passes with the simulated kernel fails with the real one: is next_deadline() kept to?")
 def live(lab):
-    from lbharness import RawBackend
+    from lbharness import HarnessError, RawBackend
     from lbharness.balancer import Balancer
-    from lbharness.errors import HarnessError
-    with tempfile.TemporaryDirectory() as where:
+    with tempfile.TemporaryDirectory(prefix="lb-watch-") as where:
         backend = RawBackend(lambda exchange: exchange.reply())
         balancer = Balancer(directory=pathlib.Path(where), binary=lab.balancer())
+        conf = pathlib.Path(where) / "conf"
+        conf.mkdir()
+        balancer.config_path = conf / "lb.json"
 
         def config(label):
             return {"listen": "127.0.0.1:0", "workers": 1, "backends": [backend.config()],
@@ -353,15 +358,21 @@ def live(lab):
         def expect_generation(number):
             try:
                 balancer.wait_event("reload.applied", since=since, timeout=2.0 + SLACK_SECONDS)
-            except HarnessError as error:
+            except HarnessError:
+                current = balancer.status()["current"]
                 lab.expect(False, expected=f"generation {number} within 2 s",
-                           seen=f"still generation {balancer.status()['current']}", log=[str(error)])
+                           seen=f"still generation {current}", log=[balancer.log_text()])
             seen = balancer.status()["current"]
             lab.expect(seen == number, expected=f"generation {number}", seen=f"generation {seen}")
 
         try:
-            lab.step("start lb with reload.watch     generation 1 is serving")
-            balancer.start(config("one"))
+            lab.step("start lb with reload.watch    generation 1 is serving")
+            try:
+                balancer.start(config("one"))
+                watching = balancer.wait_event("watch.on", "watch.off")
+            except HarnessError as error:
+                raise CouldNotGrade(f"the balancer does not start: {error}", "environment") from error
+            lab.expect(watching["event"] == "watch.on", expected="watching begins", seen=watching["message"])
             since = balancer.log_position()
             lab.step("write lb.json.new, rename lb.json.new -> lb.json")
             balancer.write(config("two"))
@@ -369,12 +380,14 @@ def live(lab):
             since = balancer.log_position()
             lab.step("touch lb.json, then write it in place")
             balancer.config_path.touch()
-            with open(balancer.config_path, "w") as file:
-                json.dump(config("three"), file)
+            balancer.config_path.write_text(json.dumps(config("three")))
             expect_generation(3)
+            since = balancer.log_position()
+            lab.step("delete the directory, make it anew, write lb.json")
+            shutil.rmtree(conf)
+            conf.mkdir()
+            balancer.config_path.write_text(json.dumps(config("four")))
+            expect_generation(4)
         finally:
             balancer.stop()
             backend.stop()
-
-
-SLACK_SECONDS = 3.0  # of a machine that is busy with other things

@@ -1,9 +1,10 @@
 """The hidden checks of exercise 10.1; see exercises/ch10/1_watch/checks.py for the public ones."""
-from lbgrader.check import CheckFailed, check
+from lbgrader.check import check
 from lbgrader.fake_files import FakeFiles
 from lbgrader.watch_world import PATH, RETURN_SECONDS_MAX, World
 
 WATCHES_MAX = 12
+WATCH_FIRST = "look first and watch then, and what happens between is never seen: watch first, then look"
 
 
 def started(lab, files, student=None, **options):
@@ -43,14 +44,14 @@ def on_the_way(lab):
         world = started(lab, releases(cwd), student, path=path)
         world.do(("write", "/disk/1/conf/lb.json", "in place"))
         world.expect_reload()
-        world.do(("write", "/disk/1/conf/tmp", "renamed"), ("rename", "/disk/1/conf/tmp",
-                                                            "/disk/1/conf/lb.json"))
+        world.do(("write", "/disk/1/conf/tmp", "renamed"),
+                 ("rename", "/disk/1/conf/tmp", "/disk/1/conf/lb.json"))
         world.expect_reload()
         if path == "lb.json":
             continue
         world.do(("makedirs", "/disk/2/conf"), ("write", "/disk/2/conf/lb.json", "the second disk"),
-                 ("symlink", "/disk/2", "/srv/releases/tmp"), ("rename", "/srv/releases/tmp",
-                                                               "/srv/releases/1"))
+                 ("symlink", "/disk/2", "/srv/releases/tmp"),
+                 ("rename", "/srv/releases/tmp", "/srv/releases/1"))
         world.expect_reload(usually="the link in the middle was replaced")
         world.do(("write", "/disk/1/conf/lb.json", "nobody looks here now"))
         world.expect_quiet(1, "the path leads to the second disk")
@@ -130,8 +131,7 @@ def _new_folder(files):
 CALLS_TRIED_MAX = 40
 
 
-@check(23, "a change at the worst moment, between any two calls", points=1, seconds_max=20,
-       usually="look first and watch then, and what happens in between is never seen: watch first, then look")
+@check(23, "a change at the worst moment, between any two calls", points=1, seconds_max=20)
 def worst_moment(lab):
     student = lab.student()
     for during_start in (True, False):
@@ -166,11 +166,12 @@ def _interrupted(lab, student, during_start, change, number):
     world.run(RETURN_SECONDS_MAX + 1)
     known = "late" in world.read_at_start
     if during_start and not known and world.generation == 1:
-        raise CheckFailed("generation 2: start() has not read what the file says now", "still generation 1")
+        world.fail("generation 2: start() has not read what the file says now", "still generation 1",
+                   WATCH_FIRST)
     if during_start and set(world.read_at_start) == {"late"} and world.generation > 1:
-        raise CheckFailed("still generation 1: start() has read what the file says now", "generation 2")
+        world.fail("still generation 1: start() has read what the file says now", "generation 2")
     if not during_start:
-        world.expect_up_to_date()
+        world.expect_up_to_date(WATCH_FIRST)
     if world.repeated > 1:
         world.fail("at most one reload of what is serving already", f"{world.repeated}")
     return True
