@@ -10,9 +10,10 @@ from lbharness import Balancer, HarnessError
 
 from . import diff_judge as judge
 from . import diff_model as model
-from .check import CheckFailed, CouldNotGrade
+from .check import CheckFailed, CouldNotGrade, NotImplementedYet
 
 LOG_LINES_SHOWN = 30
+CANNOT_TELL = "what changed cannot be told: "
 
 
 class LiveBalancer:
@@ -63,13 +64,17 @@ class LiveBalancer:
             seen=str(answer.get("reason")),
             log=[self._log()],
         )
+        warnings = [text for text in answer.get("warnings", []) if text.startswith(CANNOT_TELL)]
+        for sentence in (text.removeprefix(CANNOT_TELL) for text in warnings):
+            if sentence.startswith("not implemented"):
+                raise NotImplementedYet(sentence)
+            raise CheckFailed("an answer with what changed", sentence, self._log())
         changes = answer.get("changes")
         self.lab.expect(
             isinstance(changes, list),
             expected='a list "changes" in the answer',
             seen=repr(changes),
             log=[self._log()],
-            usually="config_diff says that it is not implemented, or throws",
         )
         raw = [
             {
