@@ -133,7 +133,7 @@ class Lab:
             self._on_step(time.monotonic() - self._began, text)
 
     def attach(self, **figures):
-        """Results for the report, JSON values (the result of a zero-drop run): shown there, never judged."""
+        """For the report, never judged: figures={name: number}, page="a whole HTML page" that it links to."""
         self.attached.update(figures)
 
     def expect(self, condition, *, expected, seen, log=None, usually=""):

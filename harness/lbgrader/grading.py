@@ -418,6 +418,11 @@ class _Exercise:
         if fields["verdict"] == "not graded":
             again = run_check(check, self.seed, **programs)  # what was the machine's fault may be over
             fields = again
+        page = fields["attached"].pop("page", None)
+        if page and self.session.options.out:
+            name = f"{check.name}.html"
+            (pathlib.Path(self.session.options.out) / name).write_text(page)
+            fields["attached"]["report"] = name
         self.tell(check.number, **fields)
         return fields
 
