@@ -9,6 +9,19 @@ from .shrink import TRIALS_MAX, shrink
 
 CRASH_TRIALS_MAX = 40  # each costs a new process
 HANGS = "it hangs"
+REPEATED = "something is kept in a global or static variable, or was never given a value"
+
+# The likely cause when a history that nobody wrote fails: by the event whose answer is wrong.
+USUALLY = {
+    "serving": "ConfigServing begins a full probation each time, for all but the last proven configuration",
+    "sample": "a sample counts only in the probation of its own configuration, with something to go back "
+              "to, and while no roll back is under way",
+    "died": "a death fails what serves, and only in its probation; what is decided depends on a proven one "
+            "and on a roll back under way; then nothing serves",
+    "rejected": "a rejection is remembered, but not against the last proven one, and it touches nothing else",
+    "ended": "RollbackEnded lets the probation of what serves go on, and decides nothing",
+    "tick": "a tick proves what is in its probation, at or after its deadline, while no roll back is under way",
+}
 
 _students = weakref.WeakKeyDictionary()  # Lab -> its process, as long as it lives
 
@@ -26,9 +39,9 @@ def history(lab, *events, limits=Limits(), usually=""):
     return Player(lab, limits, events, usually).play(list(events))
 
 
-def random_history(lab, events, limits, usually=""):
+def random_history(lab, events, limits):
     """Plays a long history; of a failing one the shortest part that fails is told."""
-    player = Player(lab, limits, events, usually)
+    player = Player(lab, limits, events, generated=True)
     try:
         return player.play(events, tell=False)
     except NotImplementedYet:
@@ -40,13 +53,13 @@ def random_history(lab, events, limits, usually=""):
         short = events if crashed else events[:player.wrong_at + 1]
         player.play(shrink(short, player.fails, CRASH_TRIALS_MAX if crashed else TRIALS_MAX))
         raise CheckFailed("the same decisions when the same history is played again",
-                          "now they are as expected", "", usually) from failure
+                          "now they are as expected", "", REPEATED) from failure
 
 
-def all_histories(lab, alphabet, length_max, limits=Limits(), prefix=(), step_ms=4000, usually=""):
+def all_histories(lab, alphabet, length_max, limits=Limits(), prefix=(), step_ms=4000):
     """Every sequence of up to `length_max` letters after the prefix; the first that differs is a shortest."""
     prefix = list(prefix)
-    player = Player(lab, limits, [*prefix, *alphabet], usually)
+    player = Player(lab, limits, [*prefix, *alphabet], generated=True)
     request = {"limits": player.limits_json, "ask": player.configs, "step_ms": step_ms,
                "prefix": [event.json() for event in prefix], "begin_ms": prefix[-1].at_ms if prefix else 0,
                "alphabet": [letter.json() for letter in alphabet]}
@@ -62,14 +75,14 @@ def all_histories(lab, alphabet, length_max, limits=Limits(), prefix=(), step_ms
         player.play([*prefix, *next(itertools.islice(words, wrong, None))])
         raise CheckFailed("the same decisions for the same events, whatever other policies have seen",
                           f"alone {wanted[wrong]}, after {wrong} other histories {said[wrong]}", "",
-                          "something is kept in a global or static variable")
+                          REPEATED)
 
 
 class Player:
     """One submission, one set of limits. Configurations that the events name are asked about with may_try."""
 
-    def __init__(self, lab, limits, events, usually):
-        self.lab, self.limits, self.usually = lab, limits, usually
+    def __init__(self, lab, limits, events, usually="", generated=False):
+        self.lab, self.limits, self.usually, self.generated = lab, limits, usually, generated
         self.limits_json = limits._asdict()
         self.configs = sorted({e.config for e in events if e.kind not in ("ended", "tick")})
         self.wrong_at = None
@@ -117,7 +130,8 @@ class Player:
                 self.wrong_at = i
                 if tell:
                     self._tell(events[:i + 1], [*wanted[:i], "none"])
-                raise CheckFailed(*self._difference(line, said), answer["reasons"][i], self.usually)
+                raise CheckFailed(*self._difference(line, said), answer["reasons"][i],
+                                  self.usually or (USUALLY[events[i].kind] if self.generated else ""))
         return answer["reasons"]
 
     def _tell(self, events, wanted):
