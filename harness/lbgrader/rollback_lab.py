@@ -18,7 +18,7 @@ USUALLY = {
               "to, and while no roll back is under way",
     "died": "a death fails what serves, and only in its probation; what is decided depends on a proven one "
             "and on a roll back under way; then nothing serves",
-    "rejected": "a rejection is remembered, but not against the last proven one, and it touches nothing else",
+    "rejected": "a rejection is remembered, but not against the last proven one; it touches nothing else",
     "ended": "RollbackEnded lets the probation of what serves go on, and decides nothing",
     "tick": "a tick proves what is in its probation, at or after its deadline, while no roll back is under way",
 }
