@@ -20,7 +20,7 @@ USUALLY = {
             "and on a roll back under way; then nothing serves",
     "rejected": "a rejection is remembered, but not against the last proven one; it touches nothing else",
     "ended": "RollbackEnded lets the probation of what serves go on, and decides nothing",
-    "tick": "a tick proves what is in its probation, at or after its deadline, while no roll back is under way",
+    "tick": "a tick proves what is in its probation, at or after its deadline, with no roll back under way",
 }
 
 _students = weakref.WeakKeyDictionary()  # Lab -> its process, as long as it lives
