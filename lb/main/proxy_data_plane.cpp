@@ -8,13 +8,17 @@ class ProxyDataPlane final : public DataPlane {
   explicit ProxyDataPlane(std::unique_ptr<Proxy> proxy) : proxy_(std::move(proxy)) {}
 
   void start() override { proxy_->start(); }
-  void start_drain(std::shared_ptr<const Config> successor) override {
+  void start_drain(std::shared_ptr<const Config> successor, Handoff handoff) override {
     if (successor) {
-      reload_start_drain(*proxy_, std::move(successor));
+      reload_start_drain(*proxy_, std::move(successor), handoff);
     } else {
-      proxy_->start_drain();
+      proxy_->start_drain(handoff);
     }
   }
+  int handed_fd() const override { return proxy_->handed_fd(); }
+  std::vector<HandedClient> take_handed() override { return proxy_->take_handed(); }
+  void give_up_handoff() override { proxy_->give_up_handoff(); }
+  void adopt(std::vector<HandedClient> clients) override { proxy_->adopt(std::move(clients)); }
   int drained_fd() const override { return proxy_->drained_fd(); }
   DrainReport drain_report() const override { return proxy_->drain_report(); }
   Result<void> reopen_logs() override { return proxy_->reopen_logs(); }

@@ -14,9 +14,14 @@ class DataPlane {
  public:
   virtual ~DataPlane() = default;
   virtual void start() = 0;
-  /// Every further request goes to the backends of `successor` (null: none takes over); accepting ends.
+  /// Every further request goes to the backends of `successor` (null: the own ones stay); accepting ends.
   /// Returns once that is so. Called again with each further successor while the drain lasts.
-  virtual void start_drain(std::shared_ptr<const Config> successor) = 0;
+  virtual void start_drain(std::shared_ptr<const Config> successor, Handoff handoff) = 0;
+  // See Proxy for these four.
+  [[nodiscard]] virtual int handed_fd() const = 0;
+  [[nodiscard]] virtual std::vector<HandedClient> take_handed() = 0;
+  virtual void give_up_handoff() = 0;
+  virtual void adopt(std::vector<HandedClient> clients) = 0;
   [[nodiscard]] virtual int drained_fd() const = 0;
   [[nodiscard]] virtual DrainReport drain_report() const = 0;
   virtual Result<void> reopen_logs() = 0;

@@ -34,7 +34,9 @@ namespace {
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 constexpr std::size_t kWarningsMax = 100;  // told of one configuration
-constexpr int kFlushMs = 500;  // the last message waits this long for a supervisor that does not read
+// The last messages wait this long for a supervisor that does not read.
+constexpr Duration kFlushMax = std::chrono::seconds{5};
+constexpr int kFlushWaitMs = 500;
 
 /// Available processors, as the workers see them.
 std::uint32_t available_cpus() {
@@ -96,10 +98,12 @@ class Generation final {
 
   void turn();
   void on_channel();
-  void on_message(const ChannelMessage& message);
+  void on_message(ChannelMessage message);
   void on_signal(int number);
   void on_successor(const ChannelMessage& message);
-  void begin_drain(std::string_view why, std::shared_ptr<const Config> successor);
+  void begin_drain(std::string_view why, std::shared_ptr<const Config> successor, Handoff handoff);
+  void hand_over_clients();
+  void adopt_clients(ChannelMessage message);
   void send_draining(const DrainingMessage& message);
   void send_status(std::uint64_t token);
   void supervisor_lost(const std::string& reason);
@@ -322,17 +326,22 @@ void Generation::leave_startup_stderr() {
 }
 
 void Generation::turn() {
-  pollfd fds[4] = {{signals_.fd(), POLLIN, 0},
+  pollfd fds[5] = {{signals_.fd(), POLLIN, 0},
                    {plane_->drained_fd(), static_cast<short>(state_ == State::draining ? POLLIN : 0), 0},
+                   {-1, 0, 0},
                    {-1, 0, 0},
                    {-1, 0, 0}};
   if (channel_.open())
     fds[2] = {channel_.fd(), static_cast<short>(channel_.wants_write() ? POLLIN | POLLOUT : POLLIN), 0};
   if (orphan_) fds[3] = {orphan_->fd(), POLLIN, 0};
-  ::poll(fds, 4, -1);
+  // One message after the other: what the supervisor has not read yet stays with us.
+  const bool handing = state_ == State::draining && channel_.open() && !channel_.wants_write();
+  if (handing) fds[4] = {plane_->handed_fd(), POLLIN, 0};
+  ::poll(fds, 5, -1);
   while (const auto signal = signals_.next()) on_signal(signal->number);
   if (channel_.open() && fds[2].revents != 0) on_channel();
   if (orphan_ && fds[3].revents != 0) adopt_supervisor();
+  if (handing && channel_.open() && fds[4].revents != 0) hand_over_clients();
   if (!send_error_.empty()) supervisor_lost(std::exchange(send_error_, {}));
   if (state_ == State::draining && (fds[1].revents & POLLIN) != 0) drained_ = done_ = true;
 }
@@ -340,24 +349,26 @@ void Generation::turn() {
 void Generation::on_channel() {
   if (auto flushed = channel_.flush(); !flushed) return supervisor_lost(flushed.error().message);
   for (;;) {
-    const auto received = channel_.receive();
+    auto received = channel_.receive();
     if (received.kind == Received::Kind::nothing) return;
     if (received.kind == Received::Kind::closed) return supervisor_lost("its end of the channel was closed");
     if (received.kind == Received::Kind::broken) return supervisor_lost(received.reason);
-    on_message(received.message);
+    on_message(std::move(received.message));
   }
 }
 
-void Generation::on_message(const ChannelMessage& message) {
+void Generation::on_message(ChannelMessage message) {
   switch (static_cast<MessageType>(message.type)) {
     case MessageType::successor:
       return on_successor(message);
     case MessageType::drain:
-      begin_drain("the balancer stops", nullptr);
+      begin_drain("the balancer stops", nullptr, Handoff::none);
       return send_draining({});
     case MessageType::status_request:
       if (const auto request = decode<StatusRequestMessage>(message)) send_status(request->token);
       return;
+    case MessageType::clients:
+      return adopt_clients(std::move(message));
     default:
       log_->warn("channel.unexpected", "an unexpected message of the supervisor was ignored",
                  {{"type", std::int64_t{message.type}}});
@@ -385,13 +396,15 @@ void Generation::on_successor(const ChannelMessage& message) {
   if (!answer.warning.empty()) {
     log_->warn("drain.no_successor", answer.warning, {{"successor", order->number}});
   }
-  begin_drain("generation " + std::to_string(order->number) + " takes over", std::move(successor));
+  begin_drain("generation " + std::to_string(order->number) + " takes over", std::move(successor),
+              Handoff::idle_clients);
   send_draining(answer);
 }
 
-void Generation::begin_drain(std::string_view why, std::shared_ptr<const Config> successor) {
+void Generation::begin_drain(std::string_view why, std::shared_ptr<const Config> successor, Handoff handoff) {
   if (state_ == State::draining) {
-    if (successor) plane_->start_drain(std::move(successor));  // a further one took over meanwhile
+    // A further one took over meanwhile.
+    if (handoff != Handoff::none) plane_->start_drain(std::move(successor), handoff);
     return;
   }
   state_ = State::draining;
@@ -401,8 +414,42 @@ void Generation::begin_drain(std::string_view why, std::shared_ptr<const Config>
              {{"connections", static_cast<std::int64_t>(before.connections_open)},
               {"requests_in_flight", static_cast<std::int64_t>(before.requests_in_flight)},
               {"drain_timeout_ms", static_cast<std::int64_t>(config_->drain_timeout.count())}});
-  plane_->start_drain(std::move(successor));
+  plane_->start_drain(std::move(successor), handoff);
   listening_.clear();
+}
+
+/// What the workers have queued goes to the supervisor, which passes it to the generation that serves.
+void Generation::hand_over_clients() {
+  std::vector<HandedClient> clients = plane_->take_handed();
+  std::size_t sent = 0;
+  while (sent < clients.size()) {
+    ClientsMessage message;
+    std::vector<int> fds;
+    for (std::size_t i = sent; i < clients.size() && fds.size() < kFdsPerFrame; ++i) {
+      message.requests.push_back(clients[i].requests);
+      fds.push_back(clients[i].fd.get());
+    }
+    send(message, fds);  // it duplicates what it cannot send at once
+    if (!send_error_.empty()) break;
+    sent += fds.size();
+  }
+  if (sent == clients.size()) return;
+  clients.erase(clients.begin(), clients.begin() + static_cast<std::ptrdiff_t>(sent));
+  plane_->give_up_handoff();
+  plane_->adopt(std::move(clients));
+}
+
+void Generation::adopt_clients(ChannelMessage message) {
+  const auto order = decode<ClientsMessage>(message);
+  if (!order || order->requests.size() != message.fds.size()) {
+    log_->error("channel.unexpected", "a malformed CLIENTS of the supervisor was ignored");
+    return;
+  }
+  std::vector<HandedClient> clients;
+  for (std::size_t i = 0; i < message.fds.size(); ++i) {
+    clients.push_back({.fd = std::move(message.fds[i]), .requests = order->requests[i]});
+  }
+  plane_->adopt(std::move(clients));
 }
 
 void Generation::send_draining(const DrainingMessage& message) {
@@ -432,7 +479,7 @@ void Generation::on_signal(int number) {
         if (number == SIGTERM) done_ = true;
         return;
       }
-      begin_drain(std::string{"received "} + signal_name(number), nullptr);
+      begin_drain(std::string{"received "} + signal_name(number), nullptr, Handoff::none);
       return send_draining({});
     }
     case SIGUSR1: {
@@ -452,6 +499,7 @@ void Generation::on_signal(int number) {
 void Generation::supervisor_lost(const std::string& reason) {
   channel_.close();
   if (state_ == State::draining) {
+    plane_->give_up_handoff();
     log_->warn("supervisor.lost", "the supervisor is gone; this generation ends its drain",
                {{"reason", reason}});
     return;
@@ -486,18 +534,25 @@ void Generation::report_drained() {
   log_->info("drain.end",
              report.force_closed == 0 ? "drained" : "drained; drain_timeout closed what was left",
              {{"completed", static_cast<std::int64_t>(report.completed)},
+              {"handed_over", static_cast<std::int64_t>(report.handed_over)},
               {"closed_idle", static_cast<std::int64_t>(report.closed_idle)},
               {"force_closed", static_cast<std::int64_t>(report.force_closed)},
               {"duration_ms", to_ms(report.duration)}});
   send(DrainedMessage{.completed = report.completed,
                       .closed_idle = report.closed_idle,
                       .force_closed = report.force_closed,
+                      .handed_over = report.handed_over,
                       .duration_ms = static_cast<std::uint64_t>(to_ms(report.duration)),
                       .counters = named(plane_->counters())});
-  if (channel_.open() && channel_.wants_write()) {
+  // Client connections may be in the queue: they are lost only with a supervisor that does not read any more.
+  const Instant until = monotonic_now() + kFlushMax;
+  while (channel_.open() && channel_.wants_write() && monotonic_now() < until) {
     pollfd fd{channel_.fd(), POLLOUT, 0};
-    ::poll(&fd, 1, kFlushMs);
-    if (auto flushed = channel_.flush(); !flushed) log_->warn("channel.closed", flushed.error().message);
+    ::poll(&fd, 1, kFlushWaitMs);
+    if (auto flushed = channel_.flush(); !flushed) {
+      log_->warn("channel.closed", flushed.error().message);
+      break;
+    }
   }
 }
 

@@ -57,7 +57,11 @@ void fields(A& a, NamedCounter& m) {
 }
 template <class A>
 void fields(A& a, DrainedMessage& m) {
-  a(m.completed, m.closed_idle, m.force_closed, m.duration_ms, m.counters);
+  a(m.completed, m.closed_idle, m.force_closed, m.handed_over, m.duration_ms, m.counters);
+}
+template <class A>
+void fields(A& a, ClientsMessage& m) {
+  a(m.requests);
 }
 template <class A>
 void fields(A& a, StatusRequestMessage& m) {
@@ -111,6 +115,7 @@ LB_MESSAGE(DrainedMessage);
 LB_MESSAGE(StatusRequestMessage);
 LB_MESSAGE(StatusMessage);
 LB_MESSAGE(HelloMessage);
+LB_MESSAGE(ClientsMessage);
 #undef LB_MESSAGE
 
 }  // namespace lb

@@ -10,9 +10,10 @@
 //      |   ... at any time before READY: FAILED, with the reason, and the generation exits ...
 //      | SUCCESSOR (or DRAIN at the end) --> |   send further requests to the successor's backends, and drain
 //      | <------------------------- DRAINING |   no worker accepts any more
-//      | <-------------------------- DRAINED |   what became of the connections; the generation exits
-//      | STATUS_REQUEST -------------------> |
-//      | <---------------------------- STATUS|
+//      | <-------------------------- CLIENTS |   idle client connections, for the successor: the supervisor
+//      passes |                                     |   the same message on to it |
+//      <-------------------------- DRAINED |   what became of the connections; the generation exits |
+//      STATUS_REQUEST -------------------> | | <---------------------------- STATUS|
 //
 // A generation whose supervisor was killed offers the same channel to the next supervisor and opens it with
 // HELLO, which says what READY said (see orphan.hpp).
@@ -40,6 +41,7 @@ enum class MessageType : std::uint16_t {
   status_request,
   status,
   hello,
+  clients,
 };
 
 struct StartMessage {
@@ -164,9 +166,17 @@ struct DrainedMessage {
   std::uint64_t completed = 0;
   std::uint64_t closed_idle = 0;
   std::uint64_t force_closed = 0;
+  std::uint64_t handed_over = 0;
   std::uint64_t duration_ms = 0;
   std::vector<NamedCounter> counters{};
   friend bool operator==(const DrainedMessage&, const DrainedMessage&) = default;
+};
+
+/// Descriptors: one for each of `requests`, which are idle client connections (HandedClient).
+struct ClientsMessage {
+  static constexpr auto kType = MessageType::clients;
+  std::vector<std::uint64_t> requests{};
+  friend bool operator==(const ClientsMessage&, const ClientsMessage&) = default;
 };
 
 struct StatusRequestMessage {

@@ -271,6 +271,11 @@ void Supervisor::on_message(GenerationId id, ChannelMessage message) {
     case MessageType::draining:
       if (auto m = decode<DrainingMessage>(message)) return on_draining(id, *m);
       break;
+    case MessageType::clients:
+      if (const auto m = decode<ClientsMessage>(message); m && m->requests.size() == message.fds.size()) {
+        return pass_on_clients(id, std::move(message));
+      }
+      break;
     case MessageType::drained:
       if (auto m = decode<DrainedMessage>(message)) {
         handle->drained = std::move(*m);
@@ -388,6 +393,24 @@ void Supervisor::on_ready(GenerationId id, const ReadyMessage& message, std::vec
   handle->config_file = std::make_shared<const Fd>(std::move(fds.front()));
   handle->opened.assign(std::make_move_iterator(fds.begin() + 1), std::make_move_iterator(fds.end()));
   feed(Ready{id, Milliseconds{message.drain_timeout_ms}});
+}
+
+/// Idle client connections go on to whoever serves; they wait when nobody does just now. A generation that
+/// drains for the end of the service keeps what it is given, and closes it in its own way.
+void Supervisor::pass_on_clients(GenerationId from, ChannelMessage message) {
+  const auto current = machine_.current();
+  GenerationHandle* to = current && *current != from ? find(*current) : nullptr;
+  if (to != nullptr && give_clients(*to, message)) return;
+  if (machine_.mode() != ReloadMachine::Mode::running) return;
+  log_.warn("handover.waiting", "no generation can take over connections just now",
+            {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(message.fds.size())}});
+  stranded_clients_.push_back(std::move(message));
+}
+
+bool Supervisor::give_clients(GenerationHandle& to, const ChannelMessage& message) {
+  std::vector<int> fds;
+  for (const Fd& fd : message.fds) fds.push_back(fd.get());
+  return to.channel.send(message.type, message.body, fds).has_value();
 }
 
 void Supervisor::on_draining(GenerationId id, const DrainingMessage& message) {

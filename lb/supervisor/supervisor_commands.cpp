@@ -96,6 +96,7 @@ void Supervisor::promote(GenerationId id) {
     listeners_.add(handle->ready->opened[i], std::move(handle->opened[i]));
   }
   handle->opened.clear();
+  for (const ChannelMessage& clients : std::exchange(stranded_clients_, {})) give_clients(*handle, clients);
   keep(id);
   if (!pid_file_) return;
   if (auto published = pid_file_->publish(); !published) {

@@ -73,6 +73,8 @@ class Supervisor final {
   void on_loaded(GenerationId id, const LoadedMessage& message);
   void on_ready(GenerationId id, const ReadyMessage& message, std::vector<Fd> fds);
   void on_draining(GenerationId id, const DrainingMessage& message);
+  void pass_on_clients(GenerationId from, ChannelMessage message);
+  bool give_clients(GenerationHandle& to, const ChannelMessage& message);
   void on_channel_end(GenerationId id, const std::string& reason);
   void reap();
   void ended(GenerationId id, const std::string& how);
@@ -134,6 +136,8 @@ class Supervisor final {
   std::string control_path_;
   std::optional<PidFile> pid_file_;
   std::unique_ptr<ControlPort> control_;
+  /// Client connections that were handed over while nobody served: for the next one that does.
+  std::vector<ChannelMessage> stranded_clients_;
   ConfigKeeper keeper_;
   TrafficSampler sampler_;
   Instant sample_at_ = kNever;

@@ -74,6 +74,7 @@ Json drain_json(const DrainRecord& record) {
   Json json{{"generation", record.generation}, {"ended", record.ended}};
   if (record.report) {
     json["completed"] = record.report->completed;
+    json["handed_over"] = record.report->handed_over;
     json["closed_idle"] = record.report->closed_idle;
     json["force_closed"] = record.report->force_closed;
     json["duration_ms"] = record.report->duration_ms;

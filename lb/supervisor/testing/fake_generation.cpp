@@ -41,7 +41,11 @@ class FakeDataPlane final : public DataPlane {
   void start() override {
     thread_ = std::thread{[this] { serve(); }};
   }
-  void start_drain(std::shared_ptr<const Config>) override {
+  int handed_fd() const override { return -1; }
+  std::vector<HandedClient> take_handed() override { return {}; }
+  void give_up_handoff() override {}
+  void adopt(std::vector<HandedClient>) override {}
+  void start_drain(std::shared_ptr<const Config>, Handoff) override {
     if (fault_ == "crash-drain") std::raise(SIGKILL);
     stop();
     if (fault_ == "hang-drain") hang();
