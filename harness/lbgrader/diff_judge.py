@@ -10,6 +10,9 @@ from .check import CheckFailed, CouldNotGrade
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 LINES_SHOWN_MAX = 12
+PATHS_SHOWN_MAX = 4
+TEXT_SHOWN_MAX = 2000
+PAIRS_AT_ONCE = 60  # a slow answer, on a busy machine, stays far below the time limit of a call
 
 
 def compact(config):
@@ -18,7 +21,7 @@ def compact(config):
 
 def lines(changes):
     """The changes as the log of a failure."""
-    shown = [change.line() for change in changes[:LINES_SHOWN_MAX]]
+    shown = [model.printable(change.line()[:TEXT_SHOWN_MAX]) for change in changes[:LINES_SHOWN_MAX]]
     return shown + ([f"... and {len(changes) - len(shown)} more"] if len(changes) > len(shown) else [])
 
 
@@ -62,7 +65,22 @@ def read(raw):
 
 
 def _fail(expected, seen, usually, changes):
-    raise CheckFailed(expected, seen, "\n".join(lines(changes)), usually)
+    texts = [model.printable(text[:TEXT_SHOWN_MAX]) for text in (expected, seen)]
+    raise CheckFailed(*texts, "\n".join(lines(changes)), usually)
+
+
+def _why_not(path, wanted):
+    """The likely cause of a change that should not be there."""
+    if re.fullmatch(r"/(?:backends|listen)/\d+(?:/.*)?", path):
+        return "a path names the position in the list; it should name the identity"
+    if any(one.startswith(path + "/") for one in wanted):
+        return "both files have it: report the parts that changed, not the whole as removed, added or changed"
+    if any(one.lower() == path.lower() for one in wanted):
+        return "header names ignore letter case; a field that changed stands under its new spelling"
+    list_name, _, identity = path[1:].partition("/")
+    if any(one.startswith(model.pointer(list_name, identity)) for one in wanted):
+        return "in a JSON pointer ~ is ~0 and / is ~1: they can be part of a name"
+    return "something that stayed is reported, or its path is not the contract's"
 
 
 def _check_set(expected, seen):
@@ -83,14 +101,10 @@ def _check_set(expected, seen):
                 "what Config holds, where defaults are filled in",
                 seen,
             )
-        position = re.fullmatch(r"/(?:backends|listen)/\d+(?:/.*)?", change.path)
-        paths = ", ".join(list(wanted)[:4])
         _fail(
-            f"changes of {paths}",
+            f"changes of {', '.join(list(wanted)[:PATHS_SHOWN_MAX])}",
             f"one of {change.path!r}" + (f" ({change.words})" if change.words else ""),
-            "a path names the position in the list; it should name the identity"
-            if position
-            else "something that stayed is reported, or its path is not the contract's",
+            _why_not(change.path, wanted),
             seen,
         )
     for change in expected:
@@ -108,7 +122,7 @@ def _check_change(wanted, change, seen):
         _fail(
             f"{change.path}: {wanted.kind}",
             change.kind,
-            "added is what only the new one has, removed what only " "the old one had",
+            "added is what only the new one has, removed what only the old one had",
             seen,
         )
     for member in ("before", "after"):
@@ -116,8 +130,7 @@ def _check_change(wanted, change, seen):
             _fail(
                 f"{member} of {change.path}: {compact(getattr(wanted, member))}",
                 compact(getattr(change, member)),
-                "before and after are the effective values as JSON, the empty "
-                "text where there was nothing",
+                "before and after are the effective values as JSON, the empty text where there was nothing",
                 seen,
             )
     if change.words != wanted.words:
@@ -208,12 +221,26 @@ def check_pair(lab, student, before, after):
         raise
 
 
-def check_pairs(lab, student, configs, pairs):
-    """Many pairs of some configurations, by their indexes; the first that fails is the story."""
-    answers = student.ask("diff_pairs", configs=[json.dumps(config) for config in configs], pairs=pairs)
+def ask_pairs(student, configs, pairs):
+    """The answers for many pairs of some configurations, by their indexes; some at a time."""
+    answers = []
+    for at in range(0, len(pairs), PAIRS_AT_ONCE):
+        some = pairs[at : at + PAIRS_AT_ONCE]
+        used = sorted({i for pair in some for i in pair})
+        place = {i: k for k, i in enumerate(used)}
+        answers += student.ask(
+            "diff_pairs",
+            configs=[json.dumps(configs[i]) for i in used],
+            pairs=[[place[i], place[k]] for i, k in some],
+        )
     if len(answers) != len(pairs):
         raise CheckFailed(f"{len(pairs)} answers", f"{len(answers)}")
-    for (i, k), raw in zip(pairs, answers):
+    return answers
+
+
+def check_pairs(lab, student, configs, pairs):
+    """Many pairs; the first that fails is the story."""
+    for (i, k), raw in zip(pairs, ask_pairs(student, configs, pairs)):
         try:
             judge(configs[i], configs[k], raw)
         except CheckFailed:

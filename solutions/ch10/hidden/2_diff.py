@@ -1,6 +1,5 @@
 """The hidden checks of exercise 10.2."""
 import itertools
-import json
 
 from lbgrader import diff_judge as judge
 from lbgrader.check import CheckFailed, check
@@ -130,11 +129,8 @@ def random_pairs(lab):
     with lab.student() as student:
         edits = [judge.random_edits(lab.rng) + judge.random_edits(lab.rng) for _ in range(PAIRS)]
         configs = list(itertools.chain.from_iterable(judge.pair_of(each) for each in edits))
-        answers = student.ask(
-            "diff_pairs",
-            configs=[json.dumps(config) for config in configs],
-            pairs=[[i, (i + 1) % len(configs)] for i in range(len(configs))],
-        )
+        pairs = [[i, (i + 1) % len(configs)] for i in range(len(configs))]
+        answers = judge.ask_pairs(student, configs, pairs)
         for i, raw in enumerate(answers):
             before, after = configs[i], configs[(i + 1) % len(configs)]
             try:
