@@ -26,6 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   round_trip<lb::DrainMessage>(message);
   round_trip<lb::DrainingMessage>(message);
   round_trip<lb::DrainedMessage>(message);
+  round_trip<lb::ClientsMessage>(message);
   round_trip<lb::StatusRequestMessage>(message);
   round_trip<lb::StatusMessage>(message);
   round_trip<lb::HelloMessage>(message);
