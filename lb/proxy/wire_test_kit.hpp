@@ -219,6 +219,7 @@ class ProxyUnderTest final {
     if (config.workers == 0) config.workers = 1;
     start(std::move(config), std::move(listeners));
   }
+  [[nodiscard]] std::uint16_t port() const { return port_; }
   [[nodiscard]] Wire connect() const { return Wire::connect_to(port_); }
   Proxy* operator->() { return proxy_.get(); }
   Proxy& operator*() { return *proxy_; }
