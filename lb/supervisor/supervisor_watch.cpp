@@ -12,7 +12,8 @@ namespace lb {
 /// `id` was promoted: what it serves is current, and on probation unless it proved good before.
 void Supervisor::keep(GenerationId id) {
   const GenerationHandle& handle = *find(id);
-  sampler_.switched(id, status_token_);
+  const bool good = keeper_.current() && keeper_.current()->hash == keeper_.last_good()->hash;
+  sampler_.switched(id, status_token_, good);
   use_rules(handle.ready->rules);
   carry_out_rollback(keeper_.serving(now_, {handle.ready->hash, handle.ready->format, handle.config_file},
                                      handle.ready->rules));

@@ -40,8 +40,8 @@ TrafficSampler::Counts TrafficSampler::recent() const {
   return counts;
 }
 
-void TrafficSampler::switched(GenerationId to, std::uint64_t token) {
-  before_ = recent();
+void TrafficSampler::switched(GenerationId to, std::uint64_t token, bool good) {
+  if (good || before_.empty()) before_ = recent();
   history_.clear();
   draining_.clear();
   serving_ = to;

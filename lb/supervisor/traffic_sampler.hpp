@@ -24,7 +24,10 @@ class TrafficSampler final {
   /// A status came from generation `id`; `token` is its request's.
   void observe(Instant now, GenerationId id, const StatusMessage& status);
   /// `to` serves from now on. Statuses whose token is at most `token` were asked for before the switch.
-  void switched(GenerationId to, std::uint64_t token);
+  /// `good`: what served until now had proved good; else it says nothing about how things should be, and the
+  /// "before" of its own beginning stays: one bad configuration after the other must not look like an
+  /// improvement.
+  void switched(GenerationId to, std::uint64_t token, bool good);
   void forget(GenerationId id);
 
   /// Of the generation that serves, since the switch; empty until it was observed.

@@ -21,13 +21,13 @@ class TrafficSamplerTest : public testing::Test {
 };
 
 TEST_F(TrafficSamplerTest, BeforeReachesBackOnlySoFar) {
-  sampler_.switched(1, 0);
+  sampler_.switched(1, 0, true);
   EXPECT_TRUE(sampler_.sample().empty());
   for (int i = 0; i <= 20; ++i) {
     const auto n = static_cast<std::uint64_t>(i) * 10;
     sampler_.observe(now_ + seconds{5 * i}, 1, status(1, {backend("a", "x:1", n, i < 10 ? n : 90)}));
   }
-  sampler_.switched(2, 1);
+  sampler_.switched(2, 1, true);
   sampler_.observe(now_ + seconds{101}, 2,
                    status(2, {backend("a", "x:1", 7, 3), backend("new", "x:2", 1, 0)}));
   const auto sample = sampler_.sample();
@@ -39,9 +39,9 @@ TEST_F(TrafficSamplerTest, BeforeReachesBackOnlySoFar) {
 }
 
 TEST_F(TrafficSamplerTest, AnotherAddressIsAnotherServer) {
-  sampler_.switched(1, 0);
+  sampler_.switched(1, 0, true);
   sampler_.observe(now_, 1, status(1, {backend("a", "x:1", 100, 100)}));
-  sampler_.switched(2, 1);
+  sampler_.switched(2, 1, true);
   sampler_.observe(now_, 1, status(2, {backend("a", "x:2", 50, 50)}));
   sampler_.observe(now_, 2, status(2, {backend("a", "x:2", 9, 0)}));
   ASSERT_EQ(sampler_.sample().size(), 1U);
@@ -50,9 +50,9 @@ TEST_F(TrafficSamplerTest, AnotherAddressIsAnotherServer) {
 }
 
 TEST_F(TrafficSamplerTest, WhatDrainsCountsSinceTheSwitch) {
-  sampler_.switched(1, 0);
+  sampler_.switched(1, 0, true);
   sampler_.observe(now_, 1, status(1, {backend("a", "x:1", 100, 0)}));
-  sampler_.switched(2, 5);
+  sampler_.switched(2, 5, true);
   sampler_.observe(now_, 1, status(5, {backend("a", "x:1", 120, 0)}));  // asked for before the switch
   sampler_.observe(now_, 2, status(6, {backend("a", "x:1", 9, 0)}));
   EXPECT_EQ(sampler_.sample()[0].meanwhile_old, RequestCount{});
@@ -61,6 +61,16 @@ TEST_F(TrafficSamplerTest, WhatDrainsCountsSinceTheSwitch) {
   EXPECT_EQ(sampler_.sample()[0].meanwhile_old, (RequestCount{5, 4}));
   sampler_.forget(0);
   EXPECT_EQ(sampler_.sample()[0].meanwhile_old, (RequestCount{4, 4}));
+}
+
+TEST_F(TrafficSamplerTest, OneBadConfigurationIsNoMeasureForTheNext) {
+  sampler_.switched(1, 0, true);
+  sampler_.observe(now_, 1, status(1, {backend("a", "x:1", 100, 1)}));
+  sampler_.switched(2, 1, true);
+  sampler_.observe(now_, 2, status(2, {backend("a", "x:1", 100, 99)}));
+  sampler_.switched(3, 2, false);
+  sampler_.observe(now_, 3, status(3, {backend("a", "x:1", 50, 49)}));
+  EXPECT_EQ(sampler_.sample()[0].before, (RequestCount{100, 1}));
 }
 
 }  // namespace
