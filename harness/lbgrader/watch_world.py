@@ -126,9 +126,6 @@ class World:
 
     def changed(self, about_us=True):
         """Something was done to the disk just now."""
-        content = self.files.content(self.path)
-        if content != self._content:
-            self._content, self._changed_at = content, self.now
         if about_us:
             if self.now - self._last_at > self.debounce:
                 self._busy_since = self.now
@@ -156,6 +153,10 @@ class World:
             self._settle()
 
     def _settle(self):
+        # What was changed and changed back at one instant, before anyone could look, counts as no change.
+        content = self.files.content(self.path)
+        if content != self._content:
+            self._content, self._changed_at = content, self.now
         for _ in range(POLLS_AT_ONCE_MAX):
             if not self.files.queue:
                 return

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import tempfile
 
-from lbgrader.check import CheckFailed, CouldNotGrade, check
+from lbgrader.check import CheckFailed, CouldNotGrade, NotImplementedYet, check
 from lbgrader.fake_files import FakeFiles
 from lbgrader.shrink import shrink
 from lbgrader.watch_world import PATH, RETURN_SECONDS_MAX, SECOND, World
@@ -54,8 +54,8 @@ def plain_write(lab):
     world.expect_quiet(5, "nothing has happened", "what start() found is known already")
     if world.polls > 6:
         world.fail("a watcher that sleeps while nothing happens", f"{world.polls} calls of poll() in 5 s",
-                   "next_deadline() is for a look that is due, or a watch that is missing; and reading the file "
-                   "is an event too, where IN_OPEN or IN_ACCESS are asked for")
+                   "next_deadline() is for a look that is due or a watch that is missing; and reading the "
+                   "file is an event too, where IN_OPEN or IN_ACCESS are asked for")
     for content in ("two", "three"):
         world.do(("write", PATH, content))
         world.expect_reload()
@@ -372,6 +372,8 @@ def live(lab):
                 watching = balancer.wait_event("watch.on", "watch.off")
             except HarnessError as error:
                 raise CouldNotGrade(f"the balancer does not start: {error}", "environment") from error
+            if watching["message"].startswith("not implemented: "):
+                raise NotImplementedYet(watching["message"])
             lab.expect(watching["event"] == "watch.on", expected="watching begins", seen=watching["message"])
             since = balancer.log_position()
             lab.step("write lb.json.new, rename lb.json.new -> lb.json")

@@ -110,13 +110,14 @@ class FolderWatcher final : public ConfigWatcher {
           return std::unexpected(watch.error());
         }
       }
-      const Result<std::string> target = files_.read_link(folder + "/" + name);
-      if (!target) {
-        way.push_back(name);  // a directory, the file, or nothing: then what follows fails and is tried again
+      way.push_back(name);
+      const Result<std::string> target = files_.read_link(text(absolute, way));
+      if (!target) {  // a directory, the file, or nothing: then what follows fails and is tried again
         if (target.error().os_error == EINVAL) continue;
         if (target.error().os_error != ENOENT) again_ = now + kWatchRetryInterval;
         return {};
       }
+      way.pop_back();
       if (++links > kLinksMax) return {};
       if (target->starts_with('/')) {
         absolute = true;
