@@ -31,7 +31,7 @@ demo: ## install what is missing, build, prove live that 20 reloads drop nothing
 	@tools/build.sh release programs
 	@tools/demo.sh
 
-check: ## install what is missing, run every test: unit, sanitizers, fuzz, pytest
+check: ## install what is missing, run every test: unit, sanitizers, fuzz, pytest, labs
 	@tools/setup.sh build test
 	@$(CHECK)
 

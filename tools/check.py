@@ -9,6 +9,7 @@ Steps, in this order; all of them when none is named:
   tsan    the tests of the modules where threads meet, under ThreadSanitizer
   fuzz    each libFuzzer target for N seconds, from its corpus
   pytest  harness/tests against the real programs
+  labs    the grader of the labs against right, wrong and hostile answers (make verify-labs)
 
 The log of each step is kept in build/logs/, with build/logs/summary.json for other programs. The last line
 is "N passed, N failed[, N skipped]". Exit status 0 only when something ran and nothing failed.
@@ -35,6 +36,7 @@ CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os
 BUILD_SECONDS_MAX = 1800
 PROGRAM_SECONDS_MAX = 600
 PYTEST_SECONDS_MAX = 1200
+LABS_SECONDS_MAX = 1800
 EXCERPT_LINES_MAX = 120
 
 
@@ -273,6 +275,20 @@ def step_pytest(options):
     return outcome
 
 
+def step_labs(_options):
+    """Counted from its last line; each of its failures begins with FAILED."""
+    if not (ROOT / "harness" / "verify_labs.py").exists() or not (ROOT / "solutions").exists():
+        return Outcome(notes=["no solutions: the students' tree"])
+    status, output, seconds = run(["tools/python.sh", "harness/verify_labs.py"], LOGS / "labs.log", LABS_SECONDS_MAX)
+    counts = re.search(r"^(\d+) passed, (\d+) failed$", output, re.M)
+    if not counts or (status != 0) != (counts.group(2) != "0"):
+        return Outcome.failure(f"verify-labs: {ended(status)}", tail(output))
+    outcome = Outcome(int(counts.group(1)), int(counts.group(2)), notes=[f"ran {seconds:.0f} s"])
+    for story in re.findall(r"^FAILED (.*?)$(.*?)(?=^FAILED |^\S.*\d+ s$|\Z)", output, re.M | re.S):
+        outcome.excerpts.append((f"labs: {story[0]}", tail(story[1], 40)))
+    return outcome
+
+
 # The step's name, what a reader is told, and the function; in the order of running: cheap answers first.
 STEPS = {
     "unit": ("unit tests", step_unit),
@@ -280,6 +296,7 @@ STEPS = {
     "tsan": ("unit tests, TSan", step_tsan),
     "fuzz": ("fuzz targets", step_fuzz),
     "pytest": ("pytest, harness/tests", step_pytest),
+    "labs": ("the labs' grader", step_labs),
 }
 
 

@@ -241,7 +241,7 @@ def _watch(limits, judge):
         below = [pid for pid in descendants(me) if pid != judge]
         if not exceeded:
             exceeded = _exceeded(limits, below)
-            if exceeded and me == 1:  # with this process its namespace ends at once, however fast it forks
+            if "processes" in exceeded and me == 1:  # with this process its namespace ends at once, however fast it forks
                 return {"status": -1, "exceeded": exceeded, "leftovers": []}
         for number in (signal.SIGSTOP, signal.SIGKILL) if exceeded else ():
             for pid in below:

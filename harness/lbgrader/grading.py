@@ -4,7 +4,6 @@ Two exercises at a time, each in a driver process of its own that builds, and ru
 each in a cell (contain.py). The drivers tell what happens over pipes; this process alone holds the grade and writes
 grade.json, atomically, after every check.
 """
-import contextlib
 import dataclasses
 import json
 import os
@@ -16,6 +15,8 @@ import signal
 import sys
 import time
 import traceback
+
+from lbharness.errors import CannotMeasure, HarnessError
 
 from . import building, contain
 from .check import (POINTS, ROOT, SEAMS, TOGETHER, CheckFailed, CouldNotGrade, Lab, NotImplementedYet, label,
@@ -527,17 +528,15 @@ def _in_cell(check, seed, runner, balancer, limits, emit, scratch):
         fields = _verdict(check, lab)
     finally:
         for student in opened:
-            with contextlib.suppress(OSError):
-                if not student._output.closed and not lab.log:
-                    lab.log = student.output().splitlines()[-8:]
             student.close()
+        if opened and not lab.log:
+            lab.log = opened[-1].output().splitlines()[-8:]
     if fields["verdict"] != "pass" and not fields.get("log"):
         fields["log"] = "\n".join(lab.log)
     return {**fields, "attached": lab.attached}
 
 
 def _verdict(check, lab):
-    from lbharness.errors import CannotMeasure, HarnessError
     try:
         check.function(lab)
         return {"verdict": "pass"}

@@ -68,7 +68,9 @@ class Student:
             self._send({"result": self.on_call(message)})
 
     def output(self, bytes_max=LOG_BYTES_SHOWN):
-        """The end of what the process printed."""
+        """The end of what the process printed; after close(), too."""
+        if self._output.closed:
+            return self._last_output
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - bytes_max))
         return self._output.read().decode(errors="replace").strip()
@@ -82,6 +84,7 @@ class Student:
         except ProcessLookupError:
             pass
         self._child.wait()
+        self._last_output = self.output()
         self._output.close()
 
     def __enter__(self):
