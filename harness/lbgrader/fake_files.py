@@ -221,11 +221,15 @@ class FakeFiles:
     # -- the calls of lb/watch/file_events.hpp ------------------------------------------------------
 
     def call(self, message):
-        """One call as the runner sends it: its result."""
-        calls = {"add_watch": ("path", "mask"), "remove_watch": ("watch",), "read": (),
-                 "read_link": ("path",), "read_file": ("path",)}
-        name = message["call"]
-        arguments = [message[key] for key in calls[name]]
+        """One call as the runner sends it: its result. None when it is none."""
+        calls = {"add_watch": {"path": str, "mask": int}, "remove_watch": {"watch": int}, "read": {},
+                 "read_link": {"path": str}, "read_file": {"path": str}}
+        name = message.get("call")
+        if not isinstance(name, str) or name not in calls:
+            return None
+        arguments = [message.get(key) for key in calls[name]]
+        if not all(isinstance(one, kind) for one, kind in zip(arguments, calls[name].values())):
+            return None
         if name in ("read", "remove_watch"):
             return getattr(self, name)(*arguments)
         try:

@@ -13,6 +13,7 @@ RELOAD_SECONDS_MAX = 0.5  # from the last change to the reload, where nothing ha
 RETURN_SECONDS_MAX = 2.0  # from the return of a directory to the reload
 CALLS_MAX = 4000  # in one start() or poll()
 POLLS_AT_ONCE_MAX = 20
+POLLS_A_SECOND_MAX = 1000
 LOG_LINES_MAX = 12
 
 
@@ -65,6 +66,11 @@ class World:
     def _ask(self, what, **more):
         self.calls = 0
         answer = self.student.ask(what, now=self.now, **more)
+        kinds = {"start": ("error", (str, type(None))), "poll": ("changed", bool)}
+        key, kind = kinds[what]
+        if not isinstance(answer, dict) or not isinstance(answer.get(key), kind) or not (
+                answer.get("next") is None or isinstance(answer["next"], int)):
+            self.fail(f"an answer to {what}", "something else on the grader's own channel")
         self.next = answer["next"]
         return answer
 
@@ -77,6 +83,8 @@ class World:
         if self._interrupt:
             self._interrupt(message)
         result = self.files.call(message)
+        if result is None and message.get("call") != "remove_watch":
+            self.fail("calls of FileEvents", "something else on the grader's own channel")
         if message["call"] == "read":
             self._log(result)
         elif self._starting and message["call"] == "read_file":
@@ -138,6 +146,7 @@ class World:
     def run(self, seconds, until=lambda: False):
         """Lets time pass, or until `until` holds after a poll."""
         end, at_once = self.now + int(seconds * SECOND), 0
+        polls_max = self.polls + POLLS_AT_ONCE_MAX + int(POLLS_A_SECOND_MAX * seconds)
         self._settle()
         while not until():
             if self.next is None or self.next > end:
@@ -146,9 +155,9 @@ class World:
             if self.next > self.now:
                 self.now, at_once = self.next, 0
             at_once += 1
-            if at_once > POLLS_AT_ONCE_MAX:
-                self.fail("after poll(), a next_deadline() that is still to come", "one that has passed",
-                          "a deadline is not moved when it is met: the supervisor spins")
+            if at_once > POLLS_AT_ONCE_MAX or self.polls > polls_max:
+                self.fail("after poll(), a next_deadline() worth sleeping for", "the supervisor spins",
+                          "a deadline that was met is not moved, or it is always now")
             self.poll()
             self._settle()
 

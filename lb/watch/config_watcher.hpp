@@ -4,7 +4,7 @@
 //
 //   What changes a file                         What inotify sees of it
 //   write into it                               IN_MODIFY, IN_CLOSE_WRITE of the file
-//   rename another over it (editors, mv)        IN_MOVED_TO of the *directory*: the name leads to another inode
+//   rename another over it (editors, mv)        IN_MOVED_TO of the *directory*: another inode has the name
 //   swap a symbolic link on the way to it       IN_MOVED_TO or IN_CREATE in the directory of the *link*
 //   delete it, and write it anew                IN_DELETE, IN_CREATE, IN_CLOSE_WRITE of the directory
 //   delete the directory, and make it anew      IN_DELETE_SELF, IN_IGNORED; then nothing, ever
@@ -22,8 +22,10 @@ namespace lb {
 
 struct WatchOptions {
   std::string path{};  // as the operator gave it: may be relative, may be a link, links may be on the way
-  Duration debounce = std::chrono::milliseconds{100};  // quiet for this long after the last event: time to look
-  Duration debounce_max = std::chrono::seconds{2};     // after the first event, look even if there is no quiet
+  Duration debounce = std::chrono::milliseconds{100};  // quiet for this long: time to look
+  Duration debounce_max = std::chrono::seconds{2};     // after the first event, look even without quiet
+};               // quiet for this long after the last event: time to look
+  Duration debounce_max = std::chrono::seconds{2};  // after the first event, look even if there is no quiet
 };
 
 /// Where a watch could not be set, or its directory is gone, try again this often.
@@ -40,12 +42,15 @@ class ConfigWatcher {
 
   /// Called when FileEvents::fd() is readable, when next_deadline() has come, and possibly without reason.
   /// True: the file's content differs from what was last reported (at first: from what start() found), and
-  /// nothing has happened to it for `debounce`, or for `debounce_max` something has all the time. Each content
-  /// is reported once. A file that is missing or unreadable, or has the content last reported, is not reported:
-  /// a later return with other content is. Events about other files neither report nor delay.
+  /// nothing has happened to it for `debounce`, or for `debounce_max` something has all the time. Each
+  /// content is reported once. A file that is missing or unreadable, or has the content last reported, is not
+  /// reported: a later return with other content is, however its directory came back: within two seconds.
+  /// Events about other files neither report nor delay. Watches of what is no longer on the way to the file
+  /// are removed.
   virtual bool poll(Instant now) = 0;
 
-  /// When poll() must be called at the latest; kNever when only an event can bring something new.
+  /// When poll() must be called at the latest, later than the last poll(); kNever when only an event can
+  /// bring something new. While nothing happens it wakes nobody, or once in kWatchRetryInterval.
   [[nodiscard]] virtual Instant next_deadline() const = 0;
 };
 

@@ -12,9 +12,10 @@
 
 namespace lb {
 
-/// One struct inotify_event. `name` is empty for an event of the watched file or directory itself; a directory
-/// reports what happens to its entries with their names. IN_Q_OVERFLOW has watch -1: events were lost. IN_IGNORED:
-/// the watch is gone (its object was deleted or unmounted, or remove_watch was called), the number is not used again.
+/// One struct inotify_event. `name` is empty for an event of the watched file or directory itself; a
+/// directory reports what happens to its entries with their names. IN_Q_OVERFLOW has watch -1: events were
+/// lost. IN_IGNORED: the watch is gone (its object was deleted or unmounted, or remove_watch was called), the
+/// number is not used again.
 struct FileEvent {
   int watch = -1;
   std::uint32_t mask = 0;    // IN_CREATE, IN_MOVED_TO, ... of <sys/inotify.h>
@@ -26,9 +27,9 @@ struct FileEvent {
 class FileEvents {
  public:
   virtual ~FileEvents() = default;
-  /// inotify_add_watch(2): a number >= 1. The same *inode* watched again gives the same number and replaces its
-  /// mask. Follows symbolic links unless IN_DONT_FOLLOW is in `mask`. os_error: ENOENT, ENOTDIR, EACCES, ENOSPC
-  /// (fs.inotify.max_user_watches).
+  /// inotify_add_watch(2): a number >= 1. The same *inode* watched again gives the same number and replaces
+  /// its mask. Follows symbolic links unless IN_DONT_FOLLOW is in `mask`. os_error: ENOENT, ENOTDIR, EACCES,
+  /// ENOSPC (fs.inotify.max_user_watches).
   virtual Result<int> add_watch(const std::string& path, std::uint32_t mask) = 0;
   /// inotify_rm_watch(2); an unknown number is ignored.
   virtual void remove_watch(int watch) = 0;
