@@ -24,8 +24,6 @@ struct WatchOptions {
   std::string path{};  // as the operator gave it: may be relative, may be a link, links may be on the way
   Duration debounce = std::chrono::milliseconds{100};  // quiet for this long: time to look
   Duration debounce_max = std::chrono::seconds{2};     // after the first event, look even without quiet
-};               // quiet for this long after the last event: time to look
-  Duration debounce_max = std::chrono::seconds{2};  // after the first event, look even if there is no quiet
 };
 
 /// Where a watch could not be set, or its directory is gone, try again this often.
