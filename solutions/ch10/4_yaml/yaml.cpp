@@ -207,7 +207,6 @@ class Builder final : public YAML::EventHandler {
     throw Refusal{error_at(offset, std::move(path), std::move(message))};
   }
   [[nodiscard]] std::string path(bool of_element) const;
-  [[nodiscard]] std::string collection_path() const;
   [[nodiscard]] ConfigError explain_open_bracket(std::size_t offset);
 
   YamlText text_;
@@ -248,13 +247,6 @@ std::string Builder::path(bool of_element) const {
     }
   }
   return out;
-}
-
-/// JSON pointer of the innermost collection.
-std::string Builder::collection_path() const {
-  if (open_.empty() || open_.back().node->kind == Kind::array || !open_.back().has_key) return path(false);
-  const std::string inner = path(false);
-  return inner.substr(0, inner.rfind('/'));
 }
 
 /// A new node where the reading stands.
@@ -308,12 +300,11 @@ void Builder::check_head(std::size_t offset, const std::string& tag, bool scalar
   // "!" is also the library's way to say that a scalar was quoted.
   if (tag == "?" || (scalar && tag == "!" && text_.at(at) != '!')) return;
   if (text_.at(at) != '!') at = offset;
-  refuse(at, at_key() ? collection_path() : path(true),
-         "found the tag " + text_.found_at(at) + ", expected a value without a tag");
+  refuse(at, path(!at_key()), "found the tag " + text_.found_at(at) + ", expected a value without a tag");
 }
 
 void Builder::refuse_key(std::size_t offset, std::string message, bool doubtful) {
-  ConfigError error = error_at(offset, collection_path(), std::move(message));
+  ConfigError error = error_at(offset, path(false), std::move(message));
   if (!open_.back().flow && !doubtful) throw Refusal{std::move(error)};
   doubt_ = std::move(error);
   doubt_offset_ = offset;
@@ -397,7 +388,8 @@ void Builder::OnNull(const Mark& mark, anchor_t anchor) {
   const Open* around = open_.empty() ? nullptr : &open_.back();
   const bool in_object = around != nullptr && around->node->kind == Kind::object;
   if (in_object && !around->flow && offset <= around->key_offset) {
-    refuse(around->key_offset, collection_path(),
+    open_.back().has_key = false;  // it is about the object
+    refuse(around->key_offset, path(false),
            "found " + text_.found_at(around->key_offset) + ", expected \":\" after the key");
   }
   Position at;
@@ -540,16 +532,8 @@ ConfigError Builder::explain(const YAML::Exception& thrown) {
       {Msg::ZERO_INDENT_IN_BLOCK, "an indentation from 1 to 9"},
       {Msg::ANCHOR_NOT_FOUND, "a name after &"},
       {Msg::ALIAS_NOT_FOUND, "a name after *"},
-      {Msg::CHAR_IN_ANCHOR, "a blank after the anchor's name"},
-      {Msg::CHAR_IN_ALIAS, "a blank after the alias's name"},
       {Msg::UNKNOWN_ANCHOR, "an anchor of that name before it"},
       {Msg::MULTIPLE_ANCHORS, "one anchor for a value"},
-      {Msg::MULTIPLE_ALIASES, "one alias for a value"},
-      {Msg::ALIAS_CONTENT, "nothing beside an alias"},
-      {Msg::MULTIPLE_TAGS, "a value without a tag"},
-      {Msg::TAG_WITH_NO_SUFFIX, "a value without a tag"},
-      {Msg::CHAR_IN_TAG_HANDLE, "a value without a tag"},
-      {Msg::END_OF_VERBATIM_TAG, "a value without a tag"},
       {Msg::INVALID_HEX, "hexadecimal digits after \\x, \\u or \\U"},
   };
   const std::size_t offset = std::min(offset_of(thrown.mark), text_.all().size());
@@ -590,7 +574,8 @@ ConfigError Builder::explain(const YAML::Exception& thrown) {
     if (message == meaning.theirs)
       return error_at(offset, path(false), found + std::string{meaning.expected});
   }
-  return error_at(offset, path(false), found + "what YAML allows here");
+  const bool tag = message.contains("tag");
+  return error_at(offset, path(false), found + (tag ? "a value without a tag" : "what YAML allows here"));
 }
 
 }  // namespace
