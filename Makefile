@@ -83,4 +83,4 @@ setup: ## install the Debian packages that are missing (tools/packages.txt)
 clean: ## delete everything that was built, tools' caches included
 	@rm -rf build lb/lb
 
-include tools/labs.mk
+include $(sort $(wildcard tools/*.mk))
