@@ -17,7 +17,7 @@ CHECK := $(PY) tools/check.py
 help: ## this list
 	@printf 'Everything there is, in two commands, on a fresh Debian machine:\n'
 	@printf '  make demo    make check\n\nAll goals:\n'
-	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / {sub("%", "N", $$1); printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / {sub("%", "N", $$1); printf "  %-21s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: programs ## (the default goal) build lb/lb and the harness's programs
 	@echo 'lb/lb is built; make run starts it, make demo puts it to the proof.'
