@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <regex>
 #include <utility>
 
 #include "lb/config/wording.hpp"
@@ -32,64 +33,29 @@ constexpr char kTooDeep[] = "found more than 32 levels of nesting, expected a fl
 constexpr char kTooMany[] = "found more than 2,000,000 values, expected a smaller file";
 constexpr char kTooLong[] = "found more than 67,108,864 bytes, expected a smaller file";
 
-/// A word as a sequence of parts that are taken off its front.
-struct Front {
-  std::string_view rest;
-  bool take(std::string_view one_of) {
-    if (rest.empty() || !one_of.contains(rest[0])) return false;
-    rest.remove_prefix(1);
-    return true;
-  }
-  Size take_all(std::string_view one_of) {
-    const Size size = std::min(rest.find_first_not_of(one_of), rest.size());
-    rest.remove_prefix(size);
-    return size;
-  }
-};
-
-constexpr std::string_view kDigits = "0123456789";
-
-bool is_number(std::string_view word, bool as_json, bool& real) {
-  Front front{word};
-  if (!front.take("-") && !as_json) front.take("+");
-  const bool zero = front.rest.starts_with('0');
-  const Size whole = front.take_all(kDigits);
-  Size fraction = 0;
-  const bool point = front.take(".");
-  if (point) fraction = front.take_all(kDigits);
-  const bool exponent = whole + fraction > 0 && front.take("eE");
-  if (exponent) front.take("+-");
-  if (exponent && front.take_all(kDigits) == 0) return false;
-  real = point || exponent;
-  if (!front.rest.empty() || whole + fraction == 0) return false;
-  return !as_json || (whole > 0 && (!zero || whole == 1) && (!point || fraction > 0));
-}
-
 /// The kind of a plain scalar; nothing: to be refused.
 std::optional<Kind> kind_of(const std::string& word) {
-  static constexpr std::string_view kNames[] = {"true", "True", "TRUE", "false", "False", "FALSE"};
-  if (std::ranges::find(kNames, word) != std::end(kNames)) return Kind::boolean;
-  if (word == "~" || word == "null" || word == "Null" || word == "NULL") return Kind::null;
-  bool real = false;
-  if (is_number(word, true, real)) {
+  static const std::regex kBoolean{"true|True|TRUE|false|False|FALSE"};
+  static const std::regex kNull{"~|null|Null|NULL"};
+  static const std::regex kInteger{"-?(0|[1-9][0-9]*)"};
+  static const std::regex kReal{"-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][-+]?[0-9]+)?"};
+  static const std::regex kOther{
+      "[-+]?0([oO][0-7_]+|[xX][0-9a-fA-F_]+|[bB][01_]+)|[-+]?\\.(inf|Inf|INF)|\\.(nan|NaN|NAN)"};
+  static const std::regex kCore{"[-+]?(\\.[0-9]+|[0-9]+(\\.[0-9]*)?)([eE][-+]?[0-9]+)?"};
+  // The library's matcher calls itself for each character: it must not see a long word.
+  if (word.size() > 512) {
+    const bool number = word.find_first_not_of("0123456789.eE+-_") == kNone;
+    return number ? std::nullopt : std::optional{Kind::text};
+  }
+  if (std::regex_match(word, kBoolean)) return Kind::boolean;
+  if (std::regex_match(word, kNull)) return Kind::null;
+  if (std::regex_match(word, kReal)) {
     if (!std::isfinite(std::strtod(word.c_str(), nullptr))) return std::nullopt;
-    return real ? Kind::real : Kind::integer;
+    return std::regex_match(word, kInteger) ? Kind::integer : Kind::real;
   }
-  Front front{word};
-  if (word == ".nan" || word == ".NaN" || word == ".NAN") return std::nullopt;
-  front.take("+-");
-  if (front.rest == ".inf" || front.rest == ".Inf" || front.rest == ".INF") return std::nullopt;
-  if (front.take("0") && front.rest.size() > 1) {
-    Front digits{front.rest.substr(1)};
-    const char base = static_cast<char>(front.rest[0] | 0x20);
-    if (base == 'o') digits.take_all("01234567_");
-    if (base == 'x') digits.take_all("0123456789abcdefABCDEF_");
-    if (base == 'b') digits.take_all("01_");
-    if (digits.rest.empty()) return std::nullopt;
-  }
-  std::string without = word;
-  if (!word.starts_with('_')) std::erase(without, '_');
-  if (is_number(without, false, real)) return std::nullopt;
+  std::string plain = word;
+  if (!word.starts_with('_')) std::erase(plain, '_');
+  if (std::regex_match(word, kOther) || std::regex_match(plain, kCore)) return std::nullopt;
   return Kind::text;
 }
 
