@@ -1,6 +1,7 @@
 // A build without this ability: what is linked where there is neither a solution nor an exercise.
-#include "lb/base/not_implemented.hpp"
 #include "lb/reload/rollback.hpp"
+
+#include "lb/base/not_implemented.hpp"
 
 namespace lb {
 
