@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Grades a submission of chapter 10's exercises: `make check-ch10` for exercises/ch10.
 
-Prints a line for each exercise and the story of each failure; writes grade.json after every check, and an HTML
-report. Exit status: 0 full marks, 1 less, 2 it could not be graded.
+Prints a line for each exercise and the story of each failure; writes grade.json after every check, and an
+HTML report. Exit status: 0 full marks, 1 less, 2 it could not be graded.
 """
 import argparse
 import json
@@ -27,7 +27,8 @@ def parser():
     p.add_argument("--exercise", metavar="N", action="append", choices=sorted(EXERCISES), default=[],
                    help="1 to 4, or together; may be repeated (default: all)")
     p.add_argument("--check", metavar="T", type=int, default=0, help="one check of the one exercise")
-    p.add_argument("--seed", metavar="S", type=int, default=0, help="replays a run (default: a new one, shown)")
+    p.add_argument("--seed", metavar="S", type=int, default=0,
+                   help="replays a run (default: a new one, shown)")
     p.add_argument("--out", metavar="DIR", default=str(checks.ROOT / "build" / "report"),
                    help="where grade.json and ch10.html go (default: build/report)")
     p.add_argument("--json", metavar="FILE", help="the grade once more, there")
@@ -39,7 +40,8 @@ def parser():
                    help="hidden checks, where their files are (default: with them)")
     p.add_argument("--live", action=argparse.BooleanOptionalAction, default=True,
                    help="checks with the real balancer (default: with them)")
-    p.add_argument("--build-dir", metavar="DIR", help="what is built of the submission (default: build/grade)")
+    p.add_argument("--build-dir", metavar="DIR",
+                   help="what is built of the submission (default: build/grade)")
     p.add_argument("--jobs", metavar="N", type=int, default=2, help="exercises at a time (default: 2)")
     p.add_argument("--quiet", action="store_true", help="prints the score only")
     return p
@@ -98,7 +100,8 @@ class Show:
             print(self.text.header(grade))
             self.printed = 1
         while self.printed <= len(grade.exercises) and ready(grade.exercises[self.printed - 1]):
-            print(self.text.exercise(grade.exercises[self.printed - 1], terminal.marks_width(grade)), flush=True)
+            print(self.text.exercise(grade.exercises[self.printed - 1], terminal.marks_width(grade)),
+                  flush=True)
             self.printed += 1
 
     def rest(self, grade):

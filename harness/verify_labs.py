@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Proves the grader of the labs against known answers; see lbgrader/verify.py. Exit status 0: all as expected."""
+"""Proves the grader of the labs against known answers; see lbgrader/verify.py. Exit status 0: all as
+expected."""
 import pathlib
 import sys
 

@@ -24,7 +24,8 @@ def yaml(value, indent=0):
         lines = []
         for key, inner in value.items():
             nested = isinstance(inner, (dict, list)) and inner
-            lines.append(f"{space}{key}:" + (f"\n{yaml(inner, indent + 1)}" if nested else f" {_scalar(inner)}"))
+            lines.append(f"{space}{key}:" + (f"\n{yaml(inner, indent + 1)}" if nested
+                                             else f" {_scalar(inner)}"))
         return "\n".join(lines)
     lines = []
     for inner in value:
@@ -34,7 +35,8 @@ def yaml(value, indent=0):
 
 
 def _scalar(value):
-    if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9_]*", value) and value not in ("no", "yes", "on", "off"):
+    plain = isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9_]*", value)
+    if plain and value not in ("no", "yes", "on", "off"):
         return value
     return json.dumps(value)
 
@@ -47,7 +49,8 @@ class WatchedBalancer(Balancer):
         self.config_path = self.config_path.with_name("lb.yaml")
 
     def write(self, config):
-        super().write("# written by the joint stage\n" + yaml(config) + "\n" if isinstance(config, dict) else config)
+        super().write("# written by the joint stage\n" + yaml(config) + "\n" if isinstance(config, dict)
+                      else config)
 
     def reload(self, planned):
         since, began = self.log_position(), now_ns()
@@ -57,7 +60,8 @@ class WatchedBalancer(Balancer):
         except HarnessError as error:
             raise ReloadFailed(f"lb.yaml was replaced, and nothing happened: {error}") from error
         if event["event"] == "reload.rejected":
-            raise ReloadFailed(f"reload {planned.number} ({planned.text}) was refused: {event.get('message', '')}")
+            said = event.get("message", "")
+            raise ReloadFailed(f"reload {planned.number} ({planned.text}) was refused: {said}")
         return ReloadAnswer(True, began, event["seen_at_ns"], event.get("message", ""), event)
 
 
@@ -84,10 +88,12 @@ class Story:
         try:
             return self.lb.wait_event(*names, since=self.since, timeout=WAIT_S)
         except HarnessError:
-            raise CheckFailed(expected, f"nothing of the kind within {WAIT_S:g} s", self.log(), usually) from None
+            raise CheckFailed(expected, f"nothing of the kind within {WAIT_S:g} s", self.log(),
+                              usually) from None
 
     def log(self):
-        return "\n".join(f"{e['event']}: {e.get('message', '')}" for e in self.lb.events(since=self.since)[-12:])
+        return "\n".join(f"{e['event']}: {e.get('message', '')}"
+                         for e in self.lb.events(since=self.since)[-12:])
 
     def expect(self, condition, expected, seen, usually=""):
         self.lab.expect(condition, expected=expected, seen=seen, log=[self.log()], usually=usually)
@@ -118,14 +124,16 @@ def one_file(lab):
 def _play(lab, lb, well, ill):
     story = Story(lab, lb)
     watching = story.wait("watch.on", "watch.off", expected="watching begins", usually="10.1: start()")
-    story.expect(watching["event"] == "watch.on", "watching begins", watching.get("message", ""), "10.1: start()")
+    story.expect(watching["event"] == "watch.on", "watching begins", watching.get("message", ""),
+                 "10.1: start()")
 
     story.save("save lb.yaml with weight 5 instead of 2", _config("one", well, 5))
     applied = story.wait("reload.applied", "reload.rejected", expected="generation 2 serves",
                          usually="10.1: poll() does not report the change")
     story.expect(applied["event"] == "reload.applied", "generation 2 serves", applied.get("message", ""),
                  "10.4: a good file is refused")
-    story.wait("config.good", expected="it proves good after its probation of 1 s", usually="10.3: ProbationTick")
+    story.wait("config.good", expected="it proves good after its probation of 1 s",
+               usually="10.3: ProbationTick")
     words = [event.get("message", "") for event in lb.events("reload.change", since=story.since)]
     story.expect(any("backend shop: weight 2 -> 5" in text for text in words),
                  "the log says: backend shop: weight 2 -> 5", "; ".join(words) or "no change in the log",
@@ -142,7 +150,8 @@ def _play(lab, lb, well, ill):
 
     with Load(lb.address):
         story.save("save lb.yaml with a backend that answers 500, under traffic", _config("ill", ill, 5, 30))
-        story.wait("reload.applied", expected="generation 3 serves", usually="10.1: poll() after a refused file")
+        story.wait("reload.applied", expected="generation 3 serves",
+                   usually="10.1: poll() after a refused file")
         story.wait("reload.rolled_back", expected="it is worse than before, and the last good one comes back",
                    usually="10.3: TrafficSample")
     response = fetch(lb.address)
@@ -150,7 +159,8 @@ def _play(lab, lb, well, ill):
                  f"{response.status} from {response.label}", "10.3: which one to go back to")
 
 
-@check(2, "zero drop: traffic goes on while the watched file changes", points=6, stage="zero-drop", seconds_max=150,
+@check(2, "zero drop: traffic goes on while the watched file changes", points=6, stage="zero-drop",
+       seconds_max=150,
        usually="a reload that is noticed late, or not at all; the report shows every connection")
 def zero_drop(lab):
     lab.step(f"traffic of every kind; lb.yaml is replaced {RELOADS} times, each time with a real change")

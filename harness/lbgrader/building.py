@@ -1,10 +1,10 @@
 """Builds the programs of one submission against the libraries of this tree.
 
-Only the four files of a submission are taken, copied to a folder of their own: whatever else lies beside them, changed
-headers and tests included, is not seen by the compiler. The commands are those of the targets lab_student_SEAM_runner
-(preset asan) and lab_student_SEAM_lb (release) of cmake/labs.cmake, with the file and the outputs exchanged, so that
-any number of submissions can be built from one configured tree, also at the same time. One ninja call brings the
-tree's own libraries up to date, one more each program.
+Only the four files of a submission are taken, copied to a folder of their own: whatever else lies beside
+them, changed headers and tests included, is not seen by the compiler. The commands are those of the targets
+lab_student_SEAM_runner (preset asan) and lab_student_SEAM_lb (release) of cmake/labs.cmake, with the file and
+the outputs exchanged, so that any number of submissions can be built from one configured tree, also at the
+same time. One ninja call brings the tree's own libraries up to date, one more each program.
 """
 import contextlib
 import dataclasses
@@ -29,7 +29,8 @@ SOURCE_BYTES_MAX = 1 << 20
 COMPILE_SECONDS_MAX = 120
 BASE_SECONDS_MAX = 1800
 COMPILE_MEMORY_MAX = 6 << 30
-_FORBIDDEN = re.compile(rb'^[ \t]*(?:#|%:)[ \t]*include(?:_next)?[ \t]*["<]((?:/|[^">]*\.\./|solutions/|fixtures/)[^">]*)',
+_FORBIDDEN = re.compile(rb'^[ \t]*(?:#|%:)[ \t]*include(?:_next)?[ \t]*'
+                        rb'["<]((?:/|[^">]*\.\./|solutions/|fixtures/)[^">]*)',
                         re.M)
 
 
@@ -55,7 +56,8 @@ class Template:
 
 
 def _ninja(folder, *arguments):
-    done = subprocess.run(["ninja", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(["ninja", "-C", str(folder), *arguments], capture_output=True, text=True,
+                          check=False)
     return done.stdout if done.returncode == 0 else None
 
 
@@ -72,24 +74,29 @@ def template(seam, kind):
 @functools.lru_cache(maxsize=None)
 def _template(folder, seam, kind, _stamp):
     everything = seam == SEAMS[TOGETHER]
-    names = ["lab_student_all_lb"] if everything else [f"lab_student_{seam}_{kind}", f"lab_case_{seam}_{seam}_{kind}"]
+    names = ["lab_student_all_lb"] if everything else [f"lab_student_{seam}_{kind}",
+                                                       f"lab_case_{seam}_{seam}_{kind}"]
     for name in names:
         query = _ninja(folder, "-t", "query", f"labs/{name}")
         if query is not None:
             break
     else:
-        raise CouldNotGrade(f"the tree has no target {names[0]} (harness/labs/{seam}_runner.cpp, the starter?)")
+        raise CouldNotGrade(f"the tree has no target {names[0]} (no starter, no {seam}_runner.cpp?)")
     inputs = query.split("outputs:")[0].splitlines()[2:]
     inputs = [line.strip().lstrip("| ") for line in inputs if line.strip() and "||" not in line]
     sources, needs = [], []
     for one in inputs:
-        own = [s for n, s in SEAMS.items() if one.endswith(f"/{n}_{s}/{s}.cpp.o") and (everything or s == seam)]
+        own = [s for n, s in SEAMS.items()
+               if one.endswith(f"/{n}_{s}/{s}.cpp.o") and (everything or s == seam)]
         if own and f"/{name}.dir/" in f"/{one}":
             command = _ninja(folder, "-t", "commands", "-s", one)
             sources.append((own[0], one, command.split("\n", 1)[-1].strip() if "Entering" in command
                             else command.strip()))
         elif not one.startswith("/"):
             needs.append(one)
+    if everything and len(sources) != len(SEAMS) - 1:
+        taken = ", ".join(one for one, *_ in sources)
+        raise CouldNotGrade(f"{name} of the tree takes only {taken} from a submission")
     link = _ninja(folder, "-t", "commands", "-s", f"labs/{name}").strip().splitlines()[-1]
     return Template(folder, tuple(sources), link, f"labs/{name}", tuple(dict.fromkeys(needs)))
 
@@ -132,7 +139,8 @@ def _base_call(preset, targets):
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   timeout=BASE_SECONDS_MAX, check=False)
         except subprocess.TimeoutExpired as error:
-            raise CouldNotGrade(f"the balancer's own build (preset {preset}) did not end", "environment") from error
+            raise CouldNotGrade(f"the balancer's own build (preset {preset}) did not end",
+                                "environment") from error
     if done.returncode != 0:
         sentence, _, lines = explain.compile_error(done.stdout, "the tree")
         error = CouldNotGrade(f"the tree around the exercises does not compile: {sentence}", "environment")
@@ -144,7 +152,8 @@ def _base_call(preset, targets):
 
 
 class Workshop:
-    """The build folder of one submission: build/grade/KEY. `notes` says what was found beside the four files."""
+    """The build folder of one submission: build/grade/KEY. `notes` says what was found beside the four
+    files."""
 
     def __init__(self, submission, folder=None):
         self.submission = pathlib.Path(submission)
@@ -187,9 +196,11 @@ class Workshop:
     def _likely(self, exercise):
         """What lies there instead, for the sentence."""
         seam = SEAMS[exercise]
-        near = sorted(p.relative_to(self.submission).as_posix() for p in self.submission.glob(f"{exercise}_{seam}/*")
+        near = sorted(p.relative_to(self.submission).as_posix()
+                      for p in self.submission.glob(f"{exercise}_{seam}/*")
                       if p.suffix in (".cpp", ".cc", ".cxx", ".CPP", ".txt", ".c", ".hpp"))
-        near += sorted(p.relative_to(self.submission).as_posix() for p in self.submission.glob(f"**/{seam}.cpp"))[:3]
+        near += sorted(p.relative_to(self.submission).as_posix()
+                       for p in self.submission.glob(f"**/{seam}.cpp"))[:3]
         return f"; there is {', '.join(near[:3])}" if near else ""
 
     def notes(self):
@@ -209,7 +220,8 @@ class Workshop:
         if not extra:
             return []
         more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
-        return [f"not used: {', '.join(sorted(extra)[:3])}{more} (of a submission only the four exercise files are)"]
+        some = ", ".join(sorted(extra)[:3])
+        return [f"not used: {some}{more} (of a submission only the four exercise files are)"]
 
     def start(self, exercise, kind):
         """Begins to build a program in the background."""
@@ -224,7 +236,8 @@ class Workshop:
 
 
 def _ninja_file(made, files, folder):
-    text = ["ninja_required_version = 1.5", "rule compile", "  command = $cmd", "  depfile = $out.d", "  deps = gcc",
+    text = ["ninja_required_version = 1.5", "rule compile", "  command = $cmd", "  depfile = $out.d",
+            "  deps = gcc",
             "rule link", "  command = $cmd"]
     link, objects = made.link, []
     for seam, template_object, command in made.sources:
@@ -233,8 +246,10 @@ def _ninja_file(made, files, folder):
         words = re.sub(r" -c \S+$", f" -c {files[seam]}", words)
         objects.append(new)
         link = link.replace(f" {template_object} ", f" {new} ")
-        text += [f"build {new}: compile {files[seam]}", f"  cmd = cd {made.folder} && {words.replace('$', '$$')}"]
-    link = link.replace(f"-o {made.output} ", f"-o {folder / 'program'} ").removeprefix(": && ").removesuffix(" && :")
+        text += [f"build {new}: compile {files[seam]}",
+                 f"  cmd = cd {made.folder} && {words.replace('$', '$$')}"]
+    link = link.replace(f"-o {made.output} ",
+                        f"-o {folder / 'program'} ").removeprefix(": && ").removesuffix(" && :")
     needs = " ".join(str(made.folder / need) for need in made.needs)
     text += [f"build {folder / 'program'}: link {' '.join(objects)} | {needs}",
              f"  cmd = cd {made.folder} && {link.replace('$', '$$')}", f"default {folder / 'program'}", ""]
@@ -256,7 +271,8 @@ class Building:
     """One program that is being built."""
 
     def __init__(self, folder, name, sources):
-        self.sources, self.folder, self.name, self.warnings, self._began = sources, folder, name, 0, time.monotonic()
+        self.sources, self.folder, self.name, self.warnings = sources, folder, name, 0
+        self._began = time.monotonic()
         self._log = open(folder / "build.log", "w+b")
         self._child = subprocess.Popen(["ninja", "-j", "2", "-C", str(folder)], stdin=subprocess.DEVNULL,
                                        stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,

@@ -1,17 +1,17 @@
 """What a check is, and how it tells its story.
 
-A check is a function that takes a Lab, walks through numbered steps and raises when something is not as it should
-be. It is declared where it stands:
+A check is a function that takes a Lab, walks through numbered steps and raises when something is not as it
+should be. It is declared where it stands:
 
-    @check(5, "an editor saves by renaming", points=7, usually="the watch follows the old inode, not the name")
-    def rename_over(lab):
+    @check(5, "an editor saves by renaming", points=7, usually="the watch follows the old inode, not the
+    name") def rename_over(lab):
         lab.step("write lb.json.tmp")
         ...
         lab.expect(reported, expected="a report within 500 ms", seen="no report")
 
-The files with checks are exercises/chNN/N_name/checks.py (public) and solutions/chNN/hidden/N_name.py (hidden:
-not in the hand-out); load_checks() finds both. A function that returns has passed. Everything random in a check
-comes from lab.rng, so that a seed replays it.
+The files with checks are exercises/chNN/N_name/checks.py (public) and solutions/chNN/hidden/N_name.py
+(hidden: not in the hand-out); load_checks() finds both. A function that returns has passed. Everything random
+in a check comes from lab.rng, so that a seed replays it.
 """
 import dataclasses
 import importlib.util

@@ -2,13 +2,14 @@
 
     grader ── outer ── warden ── judge ── the submission's processes
               │        │         └ runs the check; tells what happens over a pipe, line by line
-              │        └ process 1 of its own process namespace where that is permitted, reaper of orphans anywhere:
-              │          watches time, memory and number of processes, and ends everything below it at the end
-              └ enters new namespaces: processes, network, files (all of it read-only but a scratch folder)
+              │        └ process 1 of its own process namespace where that is permitted, reaper of orphans
+              anywhere: │          watches time, memory and number of processes, and ends everything below it
+              at the end └ enters new namespaces: processes, network, files (all of it read-only but a scratch
+              folder)
 
-What of this is permitted on a machine is found out once (spaces()); what is not is left out, and the grade says so.
-The code of a submission is never in the grader's process, and no descriptor but its socket is inherited by it.
-One cell at a time in one process; the caller has no threads.
+What of this is permitted on a machine is found out once (spaces()); what is not is left out, and the grade
+says so. The code of a submission is never in the grader's process, and no descriptor but its socket is
+inherited by it. One cell at a time in one process; the caller has no threads.
 """
 import contextlib
 import ctypes
@@ -52,7 +53,7 @@ class Limits:
 
     seconds: float = 10.0
     processes: int = 40
-    memory_bytes: int = 512 * MIB  # resident, of all of them: AddressSanitizer reserves terabytes of addresses
+    memory_bytes: int = 512 * MIB  # resident, of all: AddressSanitizer reserves terabytes of addresses
     cpu_seconds: int = 20
     file_bytes: int = 16 * MIB  # the log is a file, too
     open_files: int = 256
@@ -61,8 +62,8 @@ class Limits:
 
 @dataclasses.dataclass
 class Ended:
-    """How a cell ended. `exceeded`: the limit that was, in words, or empty. `leftovers`: command lines of processes
-    that were still there when the judge had finished, all ended by now."""
+    """How a cell ended. `exceeded`: the limit that was, in words, or empty. `leftovers`: command lines of
+    processes that were still there when the judge had finished, all ended by now."""
 
     messages: list
     status: int = 0  # of the judge, as waitpid tells it; -1: unknown
@@ -75,7 +76,8 @@ class Ended:
 
 @functools.lru_cache(maxsize=None)
 def spaces():
-    """The names of what a cell gets on this machine: some of "pid", "net", "files"; LB_GRADE_NO_NAMESPACES=1: none."""
+    """The names of what a cell gets on this machine: some of "pid", "net", "files"; LB_GRADE_NO_NAMESPACES=1:
+    none."""
     if os.environ.get("LB_GRADE_NO_NAMESPACES") or not hasattr(_libc, "unshare"):
         return frozenset()
     for wanted in (frozenset({"pid", "net", "files"}), frozenset({"net"})):
@@ -229,8 +231,8 @@ def _warden(cell, function, events, reports, scratch):
 
 
 def _watch(limits, judge):
-    """Until the judge has ended, or a limit is exceeded: then all that it has started ends, and it has a moment to
-    tell the story. Afterwards whatever is left ends."""
+    """Until the judge has ended, or a limit is exceeded: then all that it has started ends, and it has a
+    moment to tell the story. Afterwards whatever is left ends."""
     deadline = time.monotonic() + limits.seconds
     me, status, exceeded = os.getpid(), None, ""
     while status is None:
@@ -241,7 +243,8 @@ def _watch(limits, judge):
         below = [pid for pid in descendants(me) if pid != judge]
         if not exceeded:
             exceeded = _exceeded(limits, below)
-            if "processes" in exceeded and me == 1:  # with this process its namespace ends at once, however fast it forks
+            if "processes" in exceeded and me == 1:
+                # With this process its namespace ends at once, however fast it forks.
                 return {"status": -1, "exceeded": exceeded, "leftovers": []}
         for number in (signal.SIGSTOP, signal.SIGKILL) if exceeded else ():
             for pid in below:
@@ -286,7 +289,8 @@ def _judge(cell, function, events, scratch):
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getuid() == 0:
-            _prctl(_PR_SET_DUMPABLE, 0)  # and the submission has no privileges: it cannot look into this process
+            _prctl(_PR_SET_DUMPABLE,
+                   0)  # and the submission has no privileges: it cannot look into this process
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -335,7 +339,8 @@ def _unshare(flags):
 
 def _mount(source, target, kind, flags, data=None):
     encoded = [None if text is None else str(text).encode() for text in (source, target, kind)]
-    _check(_libc.mount(*encoded, ctypes.c_ulong(flags), None if data is None else data.encode()), f"mount {target}")
+    _check(_libc.mount(*encoded, ctypes.c_ulong(flags), None if data is None else data.encode()),
+           f"mount {target}")
 
 
 def _own_files(scratch):
@@ -383,12 +388,13 @@ def confine(limits):
 
 
 def unprivileged(program, scratch):
-    """A path that runs `program` without privileges, for programs that others start; the same process, the same
-    arguments. Only root has any to lose."""
+    """A path that runs `program` without privileges, for programs that others start; the same process, the
+    same arguments. Only root has any to lose."""
     if os.getuid() != 0 or not shutil.which("setpriv"):
         return program
     wrapper = scratch / f"{pathlib.Path(program).name}-unprivileged"
-    wrapper.write_text(f'#!/bin/sh\nexec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all "{program}" "$@"\n')
+    wrapper.write_text("#!/bin/sh\nexec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all "
+                       f'"{program}" "$@"\n')
     wrapper.chmod(0o755)
     return wrapper
 

@@ -17,7 +17,8 @@ def _reason(result):
 
 
 def gradescope(grade):
-    """https://gradescope-autograders.readthedocs.io: scores per test; hidden ones are shown after publication."""
+    """https://gradescope-autograders.readthedocs.io: scores per test; hidden ones are shown after
+    publication."""
     tests = []
     for result in grade.exercises:
         for check in result.checks:
@@ -37,15 +38,18 @@ def junit(grade):
     for result in grade.exercises:
         failed = [c for c in result.checks if c.verdict == "fail" or _blamed(result, c)]
         broken = [c for c in result.checks if c.verdict in ("not graded", "pending") and c not in failed]
-        suite = ET.SubElement(suites, "testsuite", name=f"{result.name} {result.seam}", tests=str(len(result.checks)),
-                              failures=str(len(failed)), errors=str(len(broken)), time=f"{result.seconds:.3f}")
+        suite = ET.SubElement(suites, "testsuite", name=f"{result.name} {result.seam}",
+                              tests=str(len(result.checks)),
+                              failures=str(len(failed)), errors=str(len(broken)),
+                              time=f"{result.seconds:.3f}")
         for check in result.checks:
             case = ET.SubElement(suite, "testcase", classname=f"ch10.{result.seam}",
                                  name=f"{check.name} {check.title}", time=f"{check.seconds:.3f}")
             if check in failed or check in broken:
                 kind = "failure" if check in failed else "error"
                 message = check.seen or _reason(result) or "not run"
-                ET.SubElement(case, kind, message=message.splitlines()[0][:300]).text = _told(check) or message
+                ET.SubElement(case, kind,
+                              message=message.splitlines()[0][:300]).text = _told(check) or message
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
@@ -60,10 +64,12 @@ def tap(grade):
         for check in result.checks:
             number += 1
             good = check.verdict == "pass"
-            lines.append(f"{'ok' if good else 'not ok'} {number} - {check.name} {check.title}".replace("#", "\\#"))
+            title = f"{check.name} {check.title}".replace("#", "\\#")
+            lines.append(f"{'ok' if good else 'not ok'} {number} - {title}")
             if not good:
                 text = _told(check) or _reason(result) or "not run"
                 blame = check.blame or result.blame
-                lines += ["  ---", f"  points: 0/{check.points_max}", f"  blame: {blame or 'nobody'}", "  story: |",
+                lines += ["  ---", f"  points: 0/{check.points_max}", f"  blame: {blame or 'nobody'}",
+                          "  story: |",
                           *(f"    {line}".rstrip() for line in text.splitlines()), "  ..."]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,5 @@
-"""Does this machine have what the labs need? One line each, and what to do where the answer is no: make doctor.
+"""Does this machine have what the labs need? One line each, and what to do where the answer is no: make
+doctor.
 
 Exit status 0 when nothing is missing without which grading is impossible.
 """
@@ -33,12 +34,14 @@ def _version(command, pattern=r"(\d+(?:\.\d+)*)"):
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(pattern, (done.stdout or done.stderr).splitlines()[0] if done.stdout or done.stderr else "")
+    found = re.search(pattern, (done.stdout or done.stderr).splitlines()[0] if done.stdout or done.stderr
+                      else "")
     return found.group(1) if found else None
 
 
 def compiler():
-    version = _version([os.environ.get("CXX", "c++"), "-dumpfullversion"]) or _version(["c++", "-dumpversion"])
+    name = os.environ.get("CXX", "c++")
+    version = _version([name, "-dumpfullversion"]) or _version([name, "-dumpversion"])
     if not version:
         return False, "no C++ compiler", "apt-get install g++"
     if int(version.split(".")[0]) < 12:
@@ -47,7 +50,8 @@ def compiler():
 
 
 def packages():
-    done = subprocess.run([str(ROOT / "tools" / "setup.sh"), "--check", "build"], capture_output=True, text=True,
+    done = subprocess.run([str(ROOT / "tools" / "setup.sh"), "--check", "build"], capture_output=True,
+                          text=True,
                           check=False)
     if done.returncode == 0:
         return True, "everything that the build needs is installed", ""
@@ -58,16 +62,18 @@ def sanitizers():
     folder = ROOT / "build"
     folder.mkdir(exist_ok=True)
     program = folder / "doctor-asan"
-    code = "int main(int n, char** v) { int* p = new int[4]; int r = p[n + 2]; delete[] p; return r * 0 + (v == nullptr); }"
-    done = subprocess.run(["c++", "-fsanitize=address,undefined", "-x", "c++", "-", "-o", str(program)], input=code,
+    code = "int main(int n, char** v) { int* p = new int[4](); n = p[n + 2]; delete[] p; return n + !v; }"
+    done = subprocess.run(["c++", "-fsanitize=address,undefined", "-x", "c++", "-", "-o", str(program)],
+                          input=code,
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        return False, "AddressSanitizer does not link", "apt-get install libasan8 libubsan1 (they come with g++)"
-    done = subprocess.run([str(program)], capture_output=True, text=True, env={"ASAN_OPTIONS": "detect_leaks=0"},
+        return False, "AddressSanitizer does not link", "apt-get install libasan8 libubsan1"
+    done = subprocess.run([str(program)], capture_output=True, text=True,
+                          env={"ASAN_OPTIONS": "detect_leaks=0"},
                           check=False)
     program.unlink()
     if done.returncode != 0:
-        return False, "a program with AddressSanitizer does not run", "setarch -R, or a kernel with vm.mmap_rnd_bits=28"
+        return False, "a program with AddressSanitizer does not run", "sysctl vm.mmap_rnd_bits=28"
     return True, "AddressSanitizer and UBSan link and run", ""
 
 
@@ -86,7 +92,8 @@ def python():
         except ImportError:
             missing.append(module)
     if sys.version_info < (3, 9) or missing:
-        return False, f"{sys.version.split()[0]} {' '.join(missing)}", "apt-get install python3; or set LB_PYTHON"
+        version = sys.version.split()[0]
+        return False, f"{version} {' '.join(missing)}", "apt-get install python3; or set LB_PYTHON"
     return True, f"{sys.version.split()[0]} with all modules (only the standard library is used)", ""
 
 
@@ -147,7 +154,8 @@ def descriptors():
     return (True, text, "") if hard >= 4096 else (None, text, "ulimit -Hn 20000, for the zero-drop stage")
 
 
-QUESTIONS = (("compiler", compiler), ("sanitizers", sanitizers), ("build tools", build_tools), ("packages", packages),
+QUESTIONS = (("compiler", compiler), ("sanitizers", sanitizers), ("build tools", build_tools),
+             ("packages", packages),
              ("python", python), ("inotify", inotify), ("namespaces", namespaces), ("processor", processor),
              ("memory", memory), ("disk", disk), ("open files", descriptors))
 
@@ -166,7 +174,8 @@ def main():
         if remedy:
             print(f"          {'':<13}-> {remedy}")
         bad += good is False
-    print("\nthe labs can be graded here" if not bad else f"\n{bad} of {len(QUESTIONS)} must be put right first")
+    print("\nthe labs can be graded here" if not bad
+          else f"\n{bad} of {len(QUESTIONS)} must be put right first")
     return 1 if bad else 0
 
 

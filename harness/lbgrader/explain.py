@@ -1,5 +1,5 @@
-"""What compilers, linkers, sanitizers and signals say, put into the words of whoever wrote the code: what happened,
-where, and what usually causes it. Pure text; never a verdict."""
+"""What compilers, linkers, sanitizers and signals say, put into the words of whoever wrote the code: what
+happened, where, and what usually causes it. Pure text; never a verdict."""
 import re
 import signal
 
@@ -26,7 +26,8 @@ _SANITIZER_CAUSES = {
 }
 _SIGNAL_CAUSES = {
     signal.SIGSEGV: "a null or dangling pointer is used, or a recursion has no end",
-    signal.SIGABRT: "an assertion failed, an exception was thrown that nobody catches, or std::terminate was called",
+    signal.SIGABRT: "an assertion failed, an exception was thrown that nobody catches, or std::terminate was "
+                    "called",
     signal.SIGFPE: "a division by zero",
     signal.SIGKILL: "it was ended from outside: too much memory, too many processes, or a signal of its own",
     signal.SIGXCPU: "a loop does not end",
@@ -40,25 +41,28 @@ _SIGNAL_WORDS = {
 }
 _COMPILE_CAUSES = (
     (r"fatal error: (\S+): No such file", "only this one file is taken; headers of your own go into it"),
-    (r"has not been declared|was not declared in this scope", "a name is misspelt, or its header is not included"),
+    (r"has not been declared|was not declared in this scope",
+     "a name is misspelt, or its header is not included"),
     (r"is not a member of ['‘]std", "its header is not included, or it is newer than GCC 12"),
     (r"expected ['‘][;,)}]", "something is missing at the end of the line before"),
     (r"does not name a type", "a header is not included, or the name needs its namespace (lb::)"),
     (r"marked ['‘]override['’], but does not override", "the function's signature differs from the header's"),
-    (r"invalid new-expression of abstract class|cannot allocate an object of abstract", "a function of the interface is "
+    (r"invalid new-expression of abstract class|cannot allocate an object of abstract",
+     "a function of the interface is "
      "not defined, or its signature differs from the header's"),
     (r"redefinition of|conflicting declaration", "the same name is defined twice"),
     (r"no return statement|control reaches end", "a path through the function returns nothing"),
     (r"discards qualifiers", "a function that does not change the object must say const"),
     (r"use of deleted function", "something is copied that can only be moved"),
-    (r"no matching function|could not convert|cannot convert", "the types of the arguments are not the header's"),
+    (r"no matching function|could not convert|cannot convert",
+     "the types of the arguments are not the header's"),
     (r"stray", "a character that is not C++: from a copied text, perhaps a typographic quotation mark"),
 )
 
 
 def ended(status, output):
-    """For a process that should not have ended: (what was seen, the usual cause, the lines of its log that tell).
-    `status` as subprocess gives it: negative for a signal."""
+    """For a process that should not have ended: (what was seen, the usual cause, the lines of its log that
+    tell). `status` as subprocess gives it: negative for a signal."""
     log = interesting(output)
     report = _SANITIZER.search(output)
     if report:
@@ -70,26 +74,31 @@ def ended(status, output):
     if undefined:
         where, line, what = undefined.groups()
         return f"undefined behaviour: {what} ({_base(where)}:{line})", _undefined_cause(what), log
-    thrown = re.search(r"terminate called after throwing an instance of '(.+?)'(?:\s*what\(\):\s*(.*))?", output)
+    thrown = re.search(r"terminate called after throwing an instance of '(.+?)'(?:\s*what\(\):\s*(.*))?",
+                       output)
     if thrown:
         what = f": {thrown.group(2)}" if thrown.group(2) else ""
         return f"an exception that nobody catches: {thrown.group(1)}{what}", "", log
     assertion = _ASSERTION.search(output)
     if assertion and status == -signal.SIGABRT:
-        return f"an assertion failed: {assertion.group(0).strip()[:300]}", "the contract of a call is not kept", log
+        said = assertion.group(0).strip()[:300]
+        return f"an assertion failed: {said}", "the contract of a call is not kept", log
     if status < 0:
         number = signal.Signals(-status)
         words = _SIGNAL_WORDS.get(number, "the program crashed" if number in (
-            signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL) else "the program was ended")
+            signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
+                                  else "the program was ended")
         return f"{words} ({number.name})", _SIGNAL_CAUSES.get(number, ""), log
     if status == 0:
-        return "the program left early, with exit status 0", "exit() or _exit() is called: it proves nothing here", log
+        return ("the program left early, with exit status 0",
+                "exit() or _exit() is called: it proves nothing here", log)
     return f"the program left early, with exit status {status}", "exit() is called, or a library gave up", log
 
 
 def _undefined_cause(what):
     for pattern, cause in (("null pointer", "a null pointer, or an empty optional, is used"),
-                           ("overflow", "arithmetic beyond the type: check before computing, or use a wider type"),
+                           ("overflow",
+                            "arithmetic beyond the type: check before computing, or use a wider type"),
                            ("not a valid value", "a value is used that was never set"),
                            ("division by zero", "a count may be zero"),
                            ("out of bounds", "an index runs past the end"),
@@ -143,11 +152,13 @@ def compile_error(output, name):
             return f"{_base(path)}:{number}: {what}", _compile_cause(line), "\n".join(lines[at:at + 8])
         found = re.search(r"undefined reference to [`'‘](.+?)['’]", line)
         if found:
-            return (f"undefined reference to {found.group(1)}", f"{name} does not define it, or not with exactly the "
+            return (f"undefined reference to {found.group(1)}",
+                    f"{name} does not define it, or not with exactly the "
                     "header's signature and in namespace lb", "\n".join(lines[max(0, at - 1):at + 3]))
         found = re.search(r"multiple definition of [`'‘](.+?)['’]", line)
         if found:
-            return (f"multiple definition of {found.group(1)}", "the balancer defines it already; put helpers into an "
+            return (f"multiple definition of {found.group(1)}",
+                    "the balancer defines it already; put helpers into an "
                     "unnamed namespace", "\n".join(lines[max(0, at - 1):at + 3]))
     return "the compiler failed", "", "\n".join(lines[-LOG_LINES_MAX:])
 

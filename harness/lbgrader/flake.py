@@ -1,8 +1,9 @@
 """How often does the grader fail a right answer? make flake N=1000.
 
-Runs all unit checks of the reference N times, each time with another seed, and a live check now and then, while other
-processes keep every processor busy. Writes build/report/flake.json and flake.txt: the rate of runs with a failure, and
-the upper end of its one-sided 95 % Clopper-Pearson interval. Exit status 0 when no run failed.
+Runs all unit checks of the reference N times, each time with another seed, and a live check now and then,
+while other processes keep every processor busy. Writes build/report/flake.json and flake.txt: the rate of
+runs with a failure, and the upper end of its one-sided 95 % Clopper-Pearson interval. Exit status 0 when no
+run failed.
 """
 import argparse
 import math
@@ -81,7 +82,8 @@ def main():
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--exercise", type=int, action="append", choices=[n for n in SEAMS if n != TOGETHER])
     parser.add_argument("--seed", type=int, default=1, help="the first of the seeds")
-    parser.add_argument("--live-every", type=int, default=50, help="the live checks in every n-th run; 0: never (50)")
+    parser.add_argument("--live-every", type=int, default=50,
+                        help="the live checks in every n-th run; 0: never (50)")
     parser.add_argument("--burners", type=int, default=len(os.sched_getaffinity(0)),
                         help="processes that compute all the time (default: one a processor)")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
@@ -90,7 +92,8 @@ def main():
     exercises = options.exercise or [n for n in SEAMS if n != TOGETHER]
     building.build_targets("asan", [f"lab_case_{SEAMS[n]}_{SEAMS[n]}_runner" for n in exercises])
     if options.live_every:
-        building.build_targets("release", [*building.TOOLS, *(f"lab_case_{SEAMS[n]}_{SEAMS[n]}_lb" for n in exercises)])
+        building.build_targets("release", [*building.TOOLS, *(f"lab_case_{SEAMS[n]}_{SEAMS[n]}_lb"
+                                                              for n in exercises)])
     burners = [burn() for _ in range(options.burners)]
     began, done, failures = time.monotonic(), 0, []
     try:
@@ -100,7 +103,8 @@ def main():
             seeds = range(options.seed + done, options.seed + min(done + BATCH, options.runs))
             tasks = [(n, lambda n=n: batch(n, seeds, options.live_every)) for n in exercises]
             for number, result in forked.run_all(tasks, options.jobs).items():
-                failures += result.get("failures", [{"check": f"10.{number}", "seed": seeds[0], "verdict": "broken",
+                failures += result.get("failures", [{"check": f"10.{number}", "seed": seeds[0],
+                                                     "verdict": "broken",
                                                      "seen": result.get("broken", "")}])
             done += len(seeds)
             print(f"\r{done}/{options.runs} runs, {len(failures)} failures, {time.monotonic() - began:.0f} s",
@@ -116,13 +120,15 @@ def publish(options, exercises, done, failures, seconds):
     bad_runs = len({failure["seed"] for failure in failures})
     upper = clopper_pearson_upper(bad_runs, done)
     checks = sum(1 for n in exercises for check in load_checks(n) if check.stage == "unit")
-    text = (f"{done} runs of {checks} unit checks of the reference, seeds {options.seed} to {options.seed + done - 1}, "
-            f"live checks in every {options.live_every}th, {options.burners} processes computing beside them, "
-            f"{seconds:.0f} s:\n{bad_runs} runs with a failure: rate {bad_runs / max(1, done):.4%}, "
+    last = options.seed + done - 1
+    text = (f"{done} runs of {checks} unit checks of the reference (seeds {options.seed} to {last}; the live "
+            f"checks in every {options.live_every}th),\n{options.burners} processes computing beside them, "
+            f"{seconds:.0f} s: {bad_runs} runs with a failure, rate {bad_runs / max(1, done):.4%},\n"
             f"with 95 % confidence below {upper:.3%} (Clopper-Pearson)\n")
     grading.write_json(REPORT / "flake.json", {
         "runs": done, "bad_runs": bad_runs, "rate": bad_runs / max(1, done), "upper_95": upper,
-        "method": "clopper_pearson", "unit_checks": checks, "exercises": exercises, "first_seed": options.seed,
+        "method": "clopper_pearson", "unit_checks": checks, "exercises": exercises,
+        "first_seed": options.seed,
         "live_every": options.live_every, "burners": options.burners, "seconds": round(seconds, 1),
         "failures": failures[:200]})
     text += "".join(f"  {f['check']} seed {f['seed']}: {f['seen'][:200]}\n" for f in failures[:20])

@@ -1,5 +1,5 @@
-"""Runs functions in processes of their own, some at a time: for callers that may not have threads because what they
-call forks (cells). Results are JSON."""
+"""Runs functions in processes of their own, some at a time: for callers that may not have threads because
+what they call forks (cells). Results are JSON."""
 import json
 import os
 import select
@@ -11,8 +11,8 @@ from . import contain
 
 
 def run_all(tasks, jobs, on_result=None):
-    """`tasks`: [(name, function without arguments), ...]. Returns {name: result}; a function that raises, or whose
-    process ends, gives {"broken": text}."""
+    """`tasks`: [(name, function without arguments), ...]. Returns {name: result}; a function that raises, or
+    whose process ends, gives {"broken": text}."""
     waiting, running, results = list(tasks), {}, {}
     try:
         while waiting or running:

@@ -1,8 +1,8 @@
 """Grades one submission: grade(submission, build, options) -> Grade. See README.md for what the result says.
 
-Two exercises at a time, each in a driver process of its own that builds, and runs its checks one after the other,
-each in a cell (contain.py). The drivers tell what happens over pipes; this process alone holds the grade and writes
-grade.json, atomically, after every check.
+Two exercises at a time, each in a driver process of its own that builds, and runs its checks one after the
+other, each in a cell (contain.py). The drivers tell what happens over pipes; this process alone holds the
+grade and writes grade.json, atomically, after every check.
 """
 import dataclasses
 import json
@@ -108,13 +108,15 @@ class Grade:
         return [check for exercise in self.exercises for check in exercise.checks]
 
     def to_json(self):
-        head = {"version": SCHEMA_VERSION, "chapter": "10", "points": self.points, "points_max": self.points_max}
+        head = {"version": SCHEMA_VERSION, "chapter": "10", "points": self.points,
+                "points_max": self.points_max}
         return {**head, **dataclasses.asdict(self)}
 
     @staticmethod
     def from_json(data):
         """The grade that to_json() described."""
-        data = {key: value for key, value in data.items() if key not in ("version", "chapter", "points", "points_max")}
+        data = {key: value for key, value in data.items() if key not in ("version", "chapter", "points",
+                                                                         "points_max")}
         grade = Grade(**data)
         grade.exercises = [ExerciseResult(**exercise) for exercise in grade.exercises]
         for exercise in grade.exercises:
@@ -135,8 +137,9 @@ class Options:
 
 
 def grade(submission, build=None, options=None):
-    """Grades the folder `submission` (laid out as exercises/ch10). `build`: folder for what is built of it (default:
-    build/grade). Never raises for what a submission does; what the tree or the machine cannot do is in the grade."""
+    """Grades the folder `submission` (laid out as exercises/ch10). `build`: folder for what is built of it
+    (default: build/grade). Never raises for what a submission does; what the tree or the machine cannot do is
+    in the grade."""
     return _Session(pathlib.Path(submission), build, options or Options()).run()
 
 
@@ -177,7 +180,8 @@ class _Session:
         for check in self.checks[number]:
             goal = f"make check-ch10.{'together' if number == TOGETHER else number}"
             result.checks.append(CheckResult(
-                check.name, check.number, check.title, check.stage, check.points, check.hidden, usually=check.usually,
+                check.name, check.number, check.title, check.stage, check.points, check.hidden,
+                usually=check.usually,
                 again=f"{goal} T={check.number} SEED={self.grade.seed}",
                 hint="" if number == TOGETHER else f"make hint-ch10.{number}",
                 picture=f"build/report/ch10.html#{check.name}"))
@@ -190,7 +194,8 @@ class _Session:
             self._run_exercises(workshop)
         else:
             for result in self.results.values():
-                result.state, result.sentence, result.blame = MISSING, f"there is no folder {self.submission}", "student"
+                result.state, result.blame = MISSING, "student"
+                result.sentence = f"there is no folder {self.submission}"
         self.grade.complete = True
         self.grade.seconds = round(time.monotonic() - self.began, 3)
         self._save()
@@ -239,13 +244,15 @@ class _Session:
         """As its own stage has shown; asked for alone, the joint stage builds and asks each of the others."""
         result = self.results.get(number)
         if result is None:
-            options = dataclasses.replace(self.options, exercises=(number,), stages=("unit",), out=None, observer=None,
+            options = dataclasses.replace(self.options, exercises=(number,), stages=("unit",), out=None,
+                                          observer=None,
                                           check=0, seed=self.grade.seed)
             result = grade(workshop.submission, self.build, options).exercises[0]
         return result.state == GRADED or (result.state == NOT_GRADED and result.blame != "student")
 
     def message(self, number, message):
-        """From a driver: fields of the exercise, or of one of its checks. Nothing else can get into the grade."""
+        """From a driver: fields of the exercise, or of one of its checks. Nothing else can get into the
+        grade."""
         result = self.results[number]
         if "check" in message:
             check = next(c for c in result.checks if c.number == message["check"])
@@ -270,7 +277,8 @@ class _Session:
 
 
 def write_json(path, data):
-    """Whoever reads it sees the old file or the new one, never half of one; a link in its place is replaced."""
+    """Whoever reads it sees the old file or the new one, never half of one; a link in its place is
+    replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(json.dumps(data, indent=1) + "\n")
@@ -375,7 +383,8 @@ class _Exercise:
                 self._not_graded(live, self.session.no_balancer)
             self.tell(state=GRADED)
         except building.Refused as refused:
-            self.tell(state=refused.state, sentence=refused.sentence, usually=refused.usually, log=refused.log,
+            self.tell(state=refused.state, sentence=refused.sentence, usually=refused.usually,
+                      log=refused.log,
                       blame="student")
         except CouldNotGrade as error:
             self._not_graded(self.checks, error)
@@ -398,7 +407,8 @@ class _Exercise:
             else:
                 results.append(self._one(check, runner=program))
         if all(r["not_implemented"] for r in results):
-            self.tell(state=NOT_WRITTEN, sentence=results[0]["seen"].removeprefix(NOT_IMPLEMENTED), blame="student")
+            self.tell(state=NOT_WRITTEN, sentence=results[0]["seen"].removeprefix(NOT_IMPLEMENTED),
+                      blame="student")
             return False
         if not self.session.options.check and not any(r["verdict"] == "pass" for r in results):
             for check in self.checks:
@@ -432,11 +442,13 @@ HOPELESS_AFTER = 3
 
 
 def hopeless(results):
-    """Whether the first checks all ended in the same hang or crash: the others would, too, and take their time."""
+    """Whether the first checks all ended in the same hang or crash: the others would, too, and take their
+    time."""
     first = results[:HOPELESS_AFTER]
     return (len(first) == HOPELESS_AFTER and len({r["seen"] for r in first}) == 1
             and all(r["verdict"] == "fail" and not r["not_implemented"] for r in first)
-            and first[0]["expected"].startswith(("the call returns", "the check ends", "the code leaves", "at most")))
+            and first[0]["expected"].startswith(("the call returns", "the check ends", "the code leaves",
+                                                 "at most")))
 
 
 # ---- a check, in its cell --------------------------------------------------------------------------
@@ -447,8 +459,10 @@ def limits_of(check):
         tasks = contain.tasks_of_user()
         return contain.Limits(seconds=check.seconds_max, user_tasks=tasks and tasks + 100)
     if check.stage == "live":
-        return contain.Limits(seconds=max(check.seconds_max, 30.0), processes=200, memory_bytes=4096 * contain.MIB)
-    return contain.Limits(seconds=max(check.seconds_max, 120.0), processes=200, memory_bytes=4096 * contain.MIB)
+        return contain.Limits(seconds=max(check.seconds_max, 30.0), processes=200,
+                              memory_bytes=4096 * contain.MIB)
+    return contain.Limits(seconds=max(check.seconds_max, 120.0), processes=200,
+                          memory_bytes=4096 * contain.MIB)
 
 
 def run_check(check, seed, runner=None, balancer=None):
@@ -461,7 +475,8 @@ def run_check(check, seed, runner=None, balancer=None):
             steps.append([message["at"], message["step"]])
 
     began = time.monotonic()
-    ended = contain.Cell(limits).run(lambda emit, scratch: _in_cell(check, seed, runner, balancer, limits, emit, scratch),
+    ended = contain.Cell(limits).run(lambda emit, scratch: _in_cell(check, seed, runner, balancer, limits,
+                                                                    emit, scratch),
                                      on_message)
     verdict = next((m for m in reversed(ended.messages) if "verdict" in m), None)
     fields = {"verdict": "pass", "blame": "", "expected": "", "seen": "", "log": "", "not_implemented": False,
@@ -479,10 +494,12 @@ def run_check(check, seed, runner=None, balancer=None):
 
 
 def _what_the_cell_saw(check, ended, verdict, limits, fields):
-    """What is worse than the judge's verdict: a limit exceeded, a judge that is gone, a process left behind."""
+    """What is worse than the judge's verdict: a limit exceeded, a judge that is gone, a process left
+    behind."""
     failed = None
     if ended.exceeded == "time":
-        failed = (f"the check ends within {limits.seconds:g} s", "it does not", "a loop without end, or one call that "
+        failed = (f"the check ends within {limits.seconds:g} s", "it does not",
+                  "a loop without end, or one call that "
                   "is far too slow")
     elif ended.exceeded.startswith("more than"):
         failed = (f"at most {limits.processes} processes and {limits.memory_bytes // contain.MIB} MiB",
@@ -491,12 +508,15 @@ def _what_the_cell_saw(check, ended, verdict, limits, fields):
         fields.update(verdict="not graded", blame="grader", seen=ended.exceeded)
     elif verdict is None and ended.status > 0 and os.WIFSIGNALED(ended.status):
         name = signal.Signals(os.WTERMSIG(ended.status)).name
-        failed = ("the code leaves other processes alone", f"the judge of this check was ended by {name} while the "
+        failed = ("the code leaves other processes alone",
+                  f"the judge of this check was ended by {name} while the "
                   "code ran", "kill() with a process number that is not its own")
     elif verdict is None:
-        fields.update(verdict="not graded", blame="grader", seen="the judge of this check ended without a verdict")
+        fields.update(verdict="not graded", blame="grader",
+                      seen="the judge of this check ended without a verdict")
     elif ended.leftovers and check.stage == "unit":
-        failed = ("nothing runs on when the check is over", f"{len(ended.leftovers)} left: {ended.leftovers[0]}",
+        failed = ("nothing runs on when the check is over",
+                  f"{len(ended.leftovers)} left: {ended.leftovers[0]}",
                   "the code forks, and its child leaves the session")
     if failed:
         expected, seen, usually = failed
@@ -544,7 +564,8 @@ def _verdict(check, lab):
         return {"verdict": "fail", "blame": "student", "not_implemented": True, "expected": missing.expected,
                 "seen": missing.seen, "usually": ""}
     except CheckFailed as failure:
-        return {"verdict": "fail", "blame": "student", "expected": str(failure.expected), "seen": str(failure.seen),
+        return {"verdict": "fail", "blame": "student", "expected": str(failure.expected),
+                "seen": str(failure.seen),
                 "log": str(failure.log), "usually": failure.usually or check.usually}
     except CouldNotGrade as error:
         return {"verdict": "not graded", "blame": error.blame, "seen": str(error)}
@@ -554,7 +575,8 @@ def _verdict(check, lab):
         text = str(error)
         if re.match(r"lb( ended| died|: waited| is ready| status failed)|reload refused", text):
             first, _, rest = text.partition("\n")
-            return {"verdict": "fail", "blame": "student", "expected": "the balancer goes on and does as asked",
+            return {"verdict": "fail", "blame": "student",
+                    "expected": "the balancer goes on and does as asked",
                     "seen": first, "log": _balancer_log(rest)}
         return {"verdict": "not graded", "blame": "grader", "seen": text[:1500]}
     except MemoryError:

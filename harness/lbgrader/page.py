@@ -21,36 +21,40 @@ def render(grade):
     full = grade.full_marks
     sections = "\n".join(_exercise(result) for result in grade.exercises)
     failed = [check for check in grade.checks() if check.verdict == "fail"]
-    lead = ("Everything passes." if full else f"{len(failed)} check{'s' * (len(failed) != 1)} failed." if failed
+    lead = ("Everything passes." if full else f"{len(failed)} check{'s' * (len(failed) != 1)} failed."
+            if failed
             else "Not everything could be judged.")
     notes = "".join(f"<p class=note>{_e(note)}</p>" for note in notes_of(grade))
     facts = {"seed": grade.seed, "started": grade.started, "took": f"{grade.seconds:.1f} s",
-             "sanitizers": "AddressSanitizer, UBSan", "contained": ", ".join(grade.containment) or "by limits only"}
+             "sanitizers": "AddressSanitizer, UBSan", "contained": ", ".join(grade.containment)
+             or "by limits only"}
     facts_html = "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in facts.items())
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>ch10 hot reload: {grade.points}/{grade.points_max}</title>
-<style>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,
+initial-scale=1"> <meta name="color-scheme" content="light dark"><title>ch10 hot reload:
+{grade.points}/{grade.points_max}</title> <style>
 {(_PARTS / "page.css").read_text()}</style></head><body>
 <header class="{'full' if full else 'less'}"><div><p class=what>Chapter 10: hot reload</p>
 <h1>{grade.points}<small>/{grade.points_max} points</small></h1><p class=lead>{_e(lead)}</p>
 <dl>{facts_html}</dl></div></header>
 <main>{notes}
-<section class=card><table><thead><tr><th>Exercise<th>Checks<th class=num>Points<th class=num>Time</tr></thead><tbody>
-{"".join(_row(result) for result in grade.exercises)}</tbody></table></section>
-{sections}
+<section class=card><table><thead><tr><th>Exercise<th>Checks<th class=num>Points<th
+class=num>Time</tr></thead><tbody> {"".join(_row(result) for result in
+grade.exercises)}</tbody></table></section> {sections}
 </main></body></html>
 """
 
 
 def _row(result):
-    marks = "".join(f'<a class="mark {_CLASSES[c.verdict]}" href="#{_e(c.name)}" title="{_e(c.name)} {_e(c.title)}: '
-                    f'{_WORDS[c.verdict]}">{MARKS[c.verdict]}</a>' for c in result.checks)
+    marks = "".join(f'<a class="mark {_CLASSES[c.verdict]}" href="#{_e(c.name)}" '
+                    f'title="{_e(c.name)} {_e(c.title)}: {_WORDS[c.verdict]}">{MARKS[c.verdict]}</a>'
+                    for c in result.checks)
     state = "" if result.state == grading.GRADED else f"<div class=state>{_e(Text().state(result))}</div>"
     hidden = f" <small>+{result.points_hidden} hidden</small>" if result.points_hidden else ""
     name = result.name if result.name == result.seam else f"{result.name} {result.seam}"
     return (f'<tr><th scope=row><a href="#{_e(result.name)}">{_e(name)}</a><td>{state or marks}'
-            f"<td class=num>{result.points}/{result.points_max}{hidden}<td class=num>{result.seconds:.1f} s</tr>\n")
+            f"<td class=num>{result.points}/{result.points_max}{hidden}"
+            f"<td class=num>{result.seconds:.1f} s</tr>\n")
 
 
 def _exercise(result):
@@ -71,7 +75,8 @@ def _check(check):
     points = f"{check.points}/{check.points_max}"
     head = (f'<summary><span class="mark {_CLASSES[check.verdict]}">{MARKS[check.verdict]}</span>'
             f"<b>{_e(check.name)}</b> {_e(check.title)}<span class=points>{points}"
-            f"{' · hidden' if check.hidden else ''} · {_e(check.stage)} · {check.seconds:.2f} s</span></summary>")
+            f"{' · hidden' if check.hidden else ''} · {_e(check.stage)} · {check.seconds:.2f} s</span>"
+            "</summary>")
     parts = []
     if check.story:
         parts.append(_timeline(check))
@@ -81,34 +86,42 @@ def _check(check):
         if check.usually:
             parts.append(f"<p class=usually><b>Usually:</b> {_e(check.usually)}</p>")
     elif check.verdict == "not graded":
-        parts.append(f"<p class=usually><b>Could not be graded</b> ({_e(_BLAME[check.blame])}): {_e(check.seen)}</p>")
+        parts.append(f"<p class=usually><b>Could not be graded</b> ({_e(_BLAME[check.blame])}): "
+                     f"{_e(check.seen)}</p>")
     if check.log.strip():
         parts.append(f"<h4>Your log</h4><pre>{_e(check.log)}</pre>")
     if check.attached.get("report"):
-        parts.append(f'<p><a href="{_e(check.attached["report"])}">The timeline of every connection of this run</a></p>')
+        link = _e(check.attached["report"])
+        parts.append(f'<p><a href="{link}">The timeline of every connection of this run</a></p>')
     if check.verdict != "pass":
         parts.append(f"<p class=again><code>{_e(check.again)}</code>"
                      + (f" <code>{_e(check.hint)}</code>" if check.hint else "") + "</p>")
-    return f'<details class="check {_CLASSES[check.verdict]}" id="{_e(check.name)}"{opened}>{head}{"".join(parts)}</details>'
+    body = "".join(parts)
+    return (f'<details class="check {_CLASSES[check.verdict]}" id="{_e(check.name)}"{opened}>{head}{body}'
+            "</details>")
 
 
 def _timeline(check):
-    """Steps downwards, each with the time since the check began; the last one of a failed check is where it ended."""
+    """Steps downwards, each with the time since the check began; the last one of a failed check is where it
+    ended."""
     rows = []
     for number, (at, text) in enumerate(check.story):
         last = number == len(check.story) - 1 and check.verdict in ("fail", "not graded")
-        rows.append(f'<li class="{"last" if last else ""}"><time>{_time(at)}</time><i>{number}</i><span>{_e(text)}</span></li>')
+        rows.append(f'<li class="{"last" if last else ""}"><time>{_time(at)}</time><i>{number}</i>'
+                    f"<span>{_e(text)}</span></li>")
     return f"<ol class=timeline>{''.join(rows)}</ol>{_strip(check)}"
 
 
 def _strip(check):
     """All steps on one line of time, with the failure at its end."""
     end = max([check.story[-1][0], check.seconds, 0.001])
-    marks = "".join(f'<circle cx="{10 + 980 * min(1, at / end):.1f}" cy="14" r="5"><title>{number}. {_e(text)}</title></circle>'
+    marks = "".join(f'<circle cx="{10 + 980 * min(1, at / end):.1f}" cy="14" r="5">'
+                    f"<title>{number}. {_e(text)}</title></circle>"
                     for number, (at, text) in enumerate(check.story))
     cross = ""
     if check.verdict == "fail":
-        cross = f'<path class=cross d="M 984 8 l 12 12 m 0 -12 l -12 12"><title>{_e(check.seen)}</title></path>'
+        cross = ('<path class=cross d="M 984 8 l 12 12 m 0 -12 l -12 12">'
+                 f"<title>{_e(check.seen)}</title></path>")
     return (f'<svg class=strip viewBox="0 0 1000 40" role=img aria-label="The steps over {end:.2f} s">'
             f'<line x1="10" y1="14" x2="990" y2="14"/>{marks}{cross}<text x="10" y="36">0</text>'
             f'<text x="990" y="36" text-anchor="end">{_time(end)}</text></svg>')

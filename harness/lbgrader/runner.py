@@ -1,7 +1,8 @@
-"""The process that holds a submission's code, seen from the grader: see harness/labs/wire.hpp for the protocol.
+"""The process that holds a submission's code, seen from the grader: see harness/labs/wire.hpp for the
+protocol.
 
-The judge is here, the code is there. What the process prints and how it exits is evidence for the story, never a
-verdict.
+The judge is here, the code is there. What the process prints and how it exits is evidence for the story,
+never a verdict.
 """
 import json
 import os
@@ -19,7 +20,8 @@ LINE_BYTES_MAX = 16 << 20
 LOG_BYTES_SHOWN, REPORT_BYTES_MAX = 4000, 256 << 10
 _FORGED = "it is written to that channel: only what the code does is judged, nothing that it says"
 SANITIZERS = {
-    "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=8:detect_stack_use_after_return=1:strict_string_checks=1",
+    "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=8:strict_string_checks=1:"
+                    "detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=0",
 }
 
@@ -31,8 +33,8 @@ def environment():
 
 
 class Student:
-    """One runner process. ask() sends a request and returns the answer; calls that the submission makes while it
-    answers go to `on_call`, a function from the message to its result."""
+    """One runner process. ask() sends a request and returns the answer; calls that the submission makes while
+    it answers go to `on_call`, a function from the message to its result."""
 
     def __init__(self, program, seconds_max=2.0, on_call=None, prefix=(), env=None, limits=None):
         limits = limits or contain.Limits()
@@ -52,7 +54,8 @@ class Student:
             theirs.close()
 
     def ask(self, do, **arguments):
-        """The answer of one request. Raises CheckFailed when the submission throws, hangs, crashes or leaves."""
+        """The answer of one request. Raises CheckFailed when the submission throws, hangs, crashes or
+        leaves."""
         self._send({"do": do, **arguments})
         deadline = time.monotonic() + self.seconds_max
         while True:
@@ -64,7 +67,8 @@ class Student:
             if "threw" in message:
                 raise CheckFailed("the call returns", f"an exception: {message['threw']}", self.output())
             if self.on_call is None or "call" not in message:
-                raise CheckFailed("the call returns", "something else on the grader's own channel", self.output(), _FORGED)
+                raise CheckFailed("the call returns", "something else on the grader's own channel",
+                                  self.output(), _FORGED)
             self._send({"result": self.on_call(message)})
 
     def output(self, bytes_max=LOG_BYTES_SHOWN):
@@ -104,7 +108,8 @@ class Student:
         while b"\n" not in self._input:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
-                raise CheckFailed(f"the call returns within {self.seconds_max:g} s", "none: it hangs", self.output(),
+                raise CheckFailed(f"the call returns within {self.seconds_max:g} s", "none: it hangs",
+                                  self.output(),
                                   "a loop without end, or a call that waits for something")
             try:
                 part = self._socket.recv(1 << 16)
@@ -121,7 +126,8 @@ class Student:
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            raise CheckFailed("the call returns", "garbage on the grader's own channel", self.output(), _FORGED)
+            raise CheckFailed("the call returns", "garbage on the grader's own channel", self.output(),
+                              _FORGED)
         return message
 
     def _ended_failure(self, do):

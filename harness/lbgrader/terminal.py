@@ -1,4 +1,5 @@
-"""A grade as text: a line for each exercise, the stories of what failed, the score. Golden files hold its exact form."""
+"""A grade as text: a line for each exercise, the stories of what failed, the score. Golden files hold its
+exact form."""
 import os
 
 from . import grading
@@ -27,7 +28,8 @@ class Text:
 
     def header(self, grade):
         netns = "yes" if "net" in grade.containment else "no"
-        return (f"{self.paint('ch10 hot reload', 'bold')}       seed {grade.seed}   asan+ubsan   netns {netns}"
+        title = self.paint("ch10 hot reload", "bold")
+        return (f"{title}       seed {grade.seed}   asan+ubsan   netns {netns}"
                 + ("" if "files" in grade.containment else "   files not protected"))
 
     def exercise(self, result, marks_width=0):
@@ -99,7 +101,7 @@ class Text:
                   for line in self._hanging(f"    {number}.".ljust(8), text)]
         if check.verdict == "not graded":
             lines += self._field("could not be graded:", check.seen)
-            lines.append(f"    not your fault: {check.blame}; the check counts nothing until it can be graded")
+            lines.append(f"    not your fault: {check.blame}; the check counts nothing until it can be")
         else:
             lines += self._expectation(check)
         if check.log.strip():
@@ -118,7 +120,7 @@ class Text:
         return [*self._field("expected:", check.expected), *self._field("seen:", check.seen)]
 
     def _field(self, name, text):
-        return list(self._hanging(f"    {name}".ljust(14), text))
+        return list(self._hanging(f"    {name} ".ljust(14), text))
 
     def _log(self, name, text):
         lines = []

@@ -62,7 +62,8 @@ def wrong_answers(exercise):
     answers = []
     for path in sorted(folder.glob("*.cpp")):
         head = path.read_text().splitlines()[:12]
-        said = {key: next((line.split(":", 1)[1].strip() for line in head if line.startswith(f"// {key}:")), "")
+        said = {key: next((line.split(":", 1)[1].strip() for line in head if line.startswith(f"// {key}:")),
+                          "")
                 for key in ("killed by", "message")}
         answers.append(Answer(exercise, path, said["killed by"] or "?", said["message"]))
     return answers
@@ -101,7 +102,8 @@ class Verification:
         building.build_targets("asan", [a.target("runner") for a in [*right, *wrong]])
         if balancers:
             building.build_targets("release", [*building.TOOLS, *(a.target("lb") for a in balancers)])
-        print(f"built {len(right)} right and {len(wrong)} wrong answers in {time.monotonic() - began:.0f} s", flush=True)
+        print(f"built {len(right)} right and {len(wrong)} wrong answers in {time.monotonic() - began:.0f} s",
+              flush=True)
         tasks = [(a, lambda a=a: _unit(a, checks[a.exercise])) for a in [*right, *wrong]]
         live = [(a, lambda a=a: _live(a, checks[a.exercise])) for a in balancers]
         began = time.monotonic()
@@ -113,7 +115,8 @@ class Verification:
             self._judge_wrong(answer, units[answer], lives.get(answer))
         for exercise in self.exercises() if self.wanted("right") else ():
             self.count(f"10.{exercise} has a reference and two alternatives",
-                       [] if len(right_answers(exercise)) >= 3 else [f"only {len(right_answers(exercise))} answers"])
+                       [] if len(right_answers(exercise)) >= 3
+                       else [f"only {len(right_answers(exercise))} answers"])
         for exercise in self.exercises() if self.wanted("wrong") else ():
             self.count(f"10.{exercise} has at least five wrong answers",
                        [] if len(wrong_answers(exercise)) >= 5 else [f"only {len(wrong_answers(exercise))}"])
@@ -125,7 +128,8 @@ class Verification:
             if name == "broken":
                 self.count(f"10.{answer.exercise} {answer.name}", [fields])
                 continue
-            self.count(f"{name} passes {answer.name}", [] if fields["verdict"] == "pass" else [_in_short(fields)])
+            self.count(f"{name} passes {answer.name}", [] if fields["verdict"] == "pass"
+                       else [_in_short(fields)])
 
     def _judge_wrong(self, answer, unit, live):
         row = self.matrix.setdefault(f"10.{answer.exercise}", {})
@@ -152,15 +156,18 @@ class Verification:
         for exercise, rows in self.matrix.items():
             names = list(dict.fromkeys(name for row in rows.values() for name in row))
             lines.append(f"{exercise}  wrong answer x check: X killed, . passes, ? could not be graded")
-            lines.append(" " * 34 + " ".join(name.rsplit(".", 1)[1].rjust(2) for name in names) + "  killed by")
+            lines.append(" " * 34 + " ".join(name.rsplit(".", 1)[1].rjust(2)
+                                             for name in names) + "  killed by")
             marks = {"fail": " X", "pass": " .", "not graded": " ?"}
             for answer, row in rows.items():
                 lines.append(f"  {answer:<32}" + " ".join(marks.get(row.get(name), "  ") for name in names)
                              + f"  {sum(v == 'fail' for v in row.values()):2}")
-            alone = {name: [a for a, row in rows.items() if [n for n, v in row.items() if v == "fail"] == [name]]
+            alone = {name: [a for a, row in rows.items() if [n for n, v in row.items()
+                                                             if v == "fail"] == [name]]
                      for name in names}
             idle = [name for name in names if not any(row.get(name) == "fail" for row in rows.values())]
-            lines.append(f"  checks that alone kill something: {', '.join(n for n in names if alone[n]) or 'none'}")
+            only = ", ".join(name for name in names if alone[name])
+            lines.append(f"  checks that alone kill something: {only or 'none'}")
             lines.append(f"  checks that kill nothing: {', '.join(idle) or 'none'}")
             lines.append("")
         REPORT.mkdir(parents=True, exist_ok=True)
@@ -209,8 +216,10 @@ class Verification:
         if want == text:
             return []
         import difflib
-        lines = difflib.unified_diff(want.splitlines(), text.splitlines(), str(path.relative_to(ROOT)), "now", lineterm="")
-        return ["the output differs from its golden file (--update-golden, if that is right):", *list(lines)[:40]]
+        lines = difflib.unified_diff(want.splitlines(), text.splitlines(), str(path.relative_to(ROOT)), "now",
+                                     lineterm="")
+        return ["the output differs from its golden file (--update-golden, if that is right):",
+                *list(lines)[:40]]
 
     def run(self):
         if self.wanted("right") or self.wanted("wrong"):
@@ -220,11 +229,13 @@ class Verification:
 
 
 def _in_short(fields):
-    return f"{fields['verdict']}: expected {fields['expected']!r}, seen {fields['seen']!r}, {fields['usually']!r}"[:1500]
+    return (f"{fields['verdict']}: expected {fields['expected']!r}, seen {fields['seen']!r}, "
+            f"{fields['usually']!r}")[:1500]
 
 
 def _unit(answer, checks):
-    return {c.name: grading.run_check(c, SEED, runner=answer.program("runner")) for c in checks if c.stage == "unit"}
+    return {c.name: grading.run_check(c, SEED, runner=answer.program("runner")) for c in checks
+            if c.stage == "unit"}
 
 
 def _live(answer, checks):
@@ -305,7 +316,8 @@ def main():
     parser.add_argument("--exercise", type=int, action="append", choices=EXERCISES)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--matrix", action="store_true", help="print the kill matrix")
-    parser.add_argument("--update-golden", action="store_true", help="take the present output as the expected one")
+    parser.add_argument("--update-golden", action="store_true",
+                        help="take the present output as the expected one")
     options = parser.parse_args()
     contain.become_reaper()
     began = time.monotonic()

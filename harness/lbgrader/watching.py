@@ -1,5 +1,5 @@
-"""Grades again whenever an exercise is saved: make watch-ch10. With inotify where it works, by looking where it is
-deaf (network and shared folders tell nothing)."""
+"""Grades again whenever an exercise is saved: make watch-ch10. With inotify where it works, by looking where
+it is deaf (network and shared folders tell nothing)."""
 import argparse
 import ctypes
 import os

@@ -5,10 +5,10 @@ import signal
 import pytest
 from lbgrader import explain
 
-ASAN = """==7==ERROR: AddressSanitizer: heap-use-after-free on address 0x602000000010 at pc 0x1 bp 0x2 sp 0x3
+ASAN = """==7==ERROR: AddressSanitizer: heap-use-after-free on address 0x602000000010 at pc 0x1 bp 0x2
 READ of size 8 at 0x602000000010 thread T0
-    #0 0x55d0 in std::vector<int, std::allocator<int> >::size() const /usr/include/c++/12/bits/stl_vector.h:987
-    #1 0x55d1 in lb::(anonymous namespace)::Policy::on(lb::ConfigServing const&) /x/build/grade/student/src/3_rollback/rollback.cpp:40
+    #0 0x55d0 in std::vector<int, std::allocator<int> >::size() const /usr/include/c++/12/stl_vector.h:987
+    #1 0x55d1 in lb::(anonymous namespace)::P::on(lb::S const&) /x/build/grade/s/src/3_rollback/rollback.cpp:40
     #2 0x55d2 in main /x/harness/labs/rollback_runner.cpp:12
 """
 
@@ -37,18 +37,22 @@ def test_how_a_program_ended(status, output, seen, usually):
 
 def test_a_report_is_shown_from_its_top_without_templates():
     log = explain.interesting("noise\n" * 30 + ASAN)
-    assert log.startswith("==7==ERROR") and "#0 std::vector stl_vector.h:987" in log and "allocator" not in log
+    assert log.startswith("==7==ERROR") and "#0 std::vector stl_vector.h:987" in log
+    assert "allocator" not in log
 
 
 @pytest.mark.parametrize(
     "output, sentence, usually",
     [
-        ("FAILED: x\n/s/watch.cpp:3:1: error: expected ';' before 'int'\n", "watch.cpp:3: expected ';'", "line before"),
-        ("a.cpp:1:10: fatal error: mine.hpp: No such file or directory\n", "a.cpp:1: mine.hpp", "only this one file"),
+        ("FAILED: x\n/s/watch.cpp:3:1: error: expected ';' before 'int'\n", "watch.cpp:3: expected ';'",
+         "line before"),
+        ("a.cpp:1:10: fatal error: mine.hpp: No such file or directory\n", "a.cpp:1: mine.hpp",
+         "only this one file"),
         ("a.cpp:7:2: error: 'foo' was not declared in this scope\n", "a.cpp:7: 'foo' was not", "misspelt"),
         ("ld: a.o: in function `main':\nx.cpp:(.text+0x1): undefined reference to `lb::f()'\n",
          "undefined reference to lb::f()", "signature"),
-        ("ld: multiple definition of `lb::f()'; b.o: first defined here\n", "multiple definition of lb::f()", "unnamed"),
+        ("ld: multiple definition of `lb::f()'; b.o: first defined here\n", "multiple definition of lb::f()",
+         "unnamed"),
         ("ninja: fatal: something\n", "the compiler failed", ""),
     ],
 )

@@ -1,4 +1,5 @@
-"""From a check to its verdict, with programs in Python in the place of runners; files of submissions; hints, saves."""
+"""From a check to its verdict, with programs in Python in the place of runners; files of submissions; hints,
+saves."""
 
 import json
 import os
@@ -32,9 +33,11 @@ def judge(tmp_path):
     def run(function, body=ECHO, **more):
         runner = tmp_path / "a" / "b" / "program"
         runner.parent.mkdir(parents=True, exist_ok=True)
-        runner.write_text(RUNNER.format(python=sys.executable, body=textwrap.indent(textwrap.dedent(body), "    ")))
+        body = textwrap.indent(textwrap.dedent(body), "    ")
+        runner.write_text(RUNNER.format(python=sys.executable, body=body))
         runner.chmod(0o755)
-        one = Check(3, 1, "a check", 5, "unit", "the usual cause", function, False, more.pop("seconds_max", 10.0))
+        seconds = more.pop("seconds_max", 10.0)
+        one = Check(3, 1, "a check", 5, "unit", "the usual cause", function, False, seconds)
         return grading.run_check(one, 7, runner=runner)
 
     return run
@@ -70,7 +73,8 @@ def test_fail(judge):
         ("os.kill(os.getpid(), 11)", "SIGSEGV"),
         ('channel.sendall(b"ok ok ok 30/30\\n")', "garbage on the grader's own channel"),
         ('answer({"verdict": "pass", "points": 100})', "something else on the grader's own channel"),
-        ('import signal; signal.signal(25, signal.SIG_DFL)\nwhile True: os.write(1, b"x" * 65536)', "more into its log"),
+        ('import signal; signal.signal(25, signal.SIG_DFL)\nwhile True: os.write(1, b"x" * 65536)',
+         "more into its log"),
         ("os.kill(os.getppid(), 9); time.sleep(60)", "ended by SIGKILL while the code ran"),
     ],
 )
@@ -82,7 +86,8 @@ def test_what_a_submission_may_do(judge, body, seen):
 
 
 def test_a_process_that_stays_costs_the_check(judge):
-    forks = 'r, w = os.pipe()\nif os.fork() == 0:\n    os.setsid(); os.write(w, b"x"); time.sleep(4712)\nos.read(r, 1)'
+    forks = ('r, w = os.pipe()\nif os.fork() == 0:\n    os.setsid(); os.write(w, b"x"); time.sleep(4712)\n'
+             "os.read(r, 1)")
     fields = judge(ask, f"{forks}\n{ECHO}")
     assert fields["verdict"] == "fail" and "1 left" in fields["seen"]
 
@@ -187,7 +192,8 @@ def test_other_files_are_named(submission, tmp_path):
 
 
 def test_no_folder_at_all_is_a_grade(tmp_path):
-    grade = grading.grade(tmp_path / "nowhere", tmp_path / "build", grading.Options(out=tmp_path / "out", seed=3))
+    options = grading.Options(out=tmp_path / "out", seed=3)
+    grade = grading.grade(tmp_path / "nowhere", tmp_path / "build", options)
     assert grade.complete and grade.points == 0 and {e.state for e in grade.exercises} == {"missing"}
     assert json.loads((tmp_path / "out" / "grade.json").read_text())["complete"] is True
 
@@ -213,7 +219,8 @@ def test_points_of_all_checks_sum_to_a_hundred():
 
 def test_hints_come_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(hints, "STATE", tmp_path / "hints.json")
-    monkeypatch.setattr(hints, "levels", lambda _: [("1 idea", "think"), ("2 interface", "look"), ("3 pseudocode", "do")])
+    monkeypatch.setattr(hints, "levels", lambda _: [("1 idea", "think"), ("2 interface", "look"),
+                                                    ("3 pseudocode", "do")])
     for words in (["1 idea", "think"], ["2 interface", "look"], ["3 pseudocode", "do"], ["3 pseudocode"]):
         monkeypatch.setattr(sys, "argv", ["hints", "2"])
         assert hints.main() == 0
@@ -246,7 +253,8 @@ def test_a_save_is_noticed(submission, deaf):
 
 def test_the_doctor_answers_every_question(capsys):
     assert doctor.main() == 0
-    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("  ok") or "note" in line]) >= 8
+    assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("  ok")
+                or "note" in line]) >= 8
 
 
 @pytest.mark.parametrize("hits, trials, upper", [(0, 1000, 0.002991), (0, 59, 0.04951), (1, 1000, 0.004735),
