@@ -7,7 +7,7 @@ import re
 import tempfile
 
 from . import yaml_model as model
-from .check import CheckFailed
+from .check import CheckFailed, NotImplementedYet
 
 TEXT_SHOWN_MAX = 300
 
@@ -25,8 +25,12 @@ def outline(tree):
         return [outline(child) for child in tree["children"]]
     if tree["kind"] == "object":
         return {child["key"]: outline(child) for child in tree["children"]}
-    return {"text": str, "integer": int, "real": float, "null": lambda _: None,
-            "boolean": lambda text: text.lower() == "true"}[tree["kind"]](tree["text"])
+    text, kind = tree["text"], tree["kind"]
+    try:
+        return {"text": str, "integer": int, "real": float, "null": lambda _: None,
+                "boolean": lambda word: word.lower() == "true"}[kind](text)
+    except (KeyError, ValueError):
+        return f"{kind} {text}"
 
 
 def same(one, other):
@@ -56,6 +60,13 @@ def plain_errors(answer):
     return sorted(re.sub(r"^lb\.(json|yaml):(\d+:\d+:)?", "", line) for line in answer.get("errors", "").splitlines())
 
 
+def _raise_if_missing(text):
+    """When the balancer says that the submission says that this is still to be written."""
+    sentence = re.search(r"not implemented: [^()\n]*\([^()\n]*\)", text)
+    if sentence:
+        raise NotImplementedYet(sentence[0])
+
+
 class Reader:
     def __init__(self, lab, seconds_max=4.0):
         self.lab, self.student = lab, lab.student()
@@ -74,7 +85,9 @@ class Reader:
         return answer["tree"]
 
     def config(self, text, form="yaml"):
-        return self.ask(text, "config", format=form)
+        answer = self.ask(text, "config", format=form)
+        _raise_if_missing(answer.get("errors", ""))
+        return answer
 
     # -- what must be read --
 
@@ -292,6 +305,7 @@ def running_balancer(lab):
             try:
                 balancer.start(live_config(**config))
             except HarnessError as error:
+                _raise_if_missing(str(error))
                 raise CheckFailed("a balancer that serves", "it does not start", str(error)) from error
             live = _Live(lab, balancer, config)
             live.expect_label("one")

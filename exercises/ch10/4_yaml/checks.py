@@ -106,7 +106,7 @@ def aliases(lab):
     part = ("map", "flow", [(("h", "h"), ("list", "flow", [model.plain("1"), model.plain("é")]))])
     reader.expect_same(("map", "block", [
         (("ü", "ü"), ("anchor", "a", part)), (("b", "b"), ("alias", "a")),
-        (("c", "c"), ("list", "flow", [model.plain("ü"), ("alias", "a"), ("anchor", "b", ("alias", "none"))])),
+        (("c", "c"), ("list", "flow", [model.plain("ü"), ("alias", "a"), ("anchor", "b", model.plain("w"))])),
         (("d", "d"), ("anchor", "a", model.plain("~"))), (("e", "e"), ("alias", "a"))]))
     reader.expect_same(("map", "block", [
         (("a", "a"), ("anchor", "x", ("list", "block", [("anchor", "y", model.plain("t")), ("alias", "y"), ("nothing",)]))),
