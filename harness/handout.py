@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Makes the students' tree: build/handout/lb-labs and lb-labs.tar.gz.
 
-It holds what git tracks, but for what gives an answer away (solutions, hidden checks, known-wrong answers), what only
-the instructor needs, and the tests that need either. Nothing is written when a passage of what is left out is still
-found in what is handed out. The archive is reproducible: the same tree gives the same bytes.
+It holds what git tracks, but for what gives an answer away (solutions, hidden checks, known-wrong
+answers), what only the instructor needs, and the tests that need either. Nothing is written when a
+passage of what is left out is still found in what is handed out. The archive is reproducible: the same
+tree gives the same bytes.
 """
 import argparse
 import fnmatch
@@ -27,19 +28,33 @@ NAME = "lb-labs"
 SECRET = ("solutions/*", "fixtures/bugbank/*", "fixtures/hostile/*", "fixtures/golden/*")
 # Of no use without them, or the instructor's own.
 INSTRUCTOR = (
-    ".ci/*", "tools/instructor.mk", "harness/handout.py", "harness/grade_all.py", "harness/lbbatch/*",
-    "harness/verify_labs.py", "harness/lbgrader/verify.py", "harness/lbgrader/flake.py",
-    "harness/tests/test_handout.py", "harness/tests/test_grade_all.py", "harness/tests/test_verify*.py",
+    ".ci/*",
+    "tools/instructor.mk",
+    "harness/handout.py",
+    "harness/grade_all.py",
+    "harness/lbbatch/*",
+    "harness/verify_labs.py",
+    "harness/lbgrader/verify.py",
+    "harness/lbgrader/flake.py",
+    "harness/tests/test_handout.py",
+    "harness/tests/test_grade_all.py",
+    "harness/tests/test_grader_*.py",
 )
-# Tests of the abilities behind the seams: with the starters in place they could only fail. What students need of
-# them is in the checks, which tell more.
+# Tests of the abilities behind the seams: with the starters in place they could only fail. What students need
+# of them is in the checks, which tell more.
 SEAM_TESTS = (
-    "lb/config/diff_test.cpp", "lb/config/yaml_reader_test.cpp", "lb/reload/rollback_test.cpp",
-    "lb/watch/config_watcher_test.cpp", "harness/tests/test_by_itself.py",
+    "lb/config/diff_test.cpp",
+    "lb/config/yaml_reader_test.cpp",
+    "lb/reload/rollback_test.cpp",
+    "lb/watch/config_watcher_test.cpp",
+    "harness/tests/test_by_itself.py",
 )
 NO_ANSWERS = ("fixtures/hostile/*", "fixtures/golden/*")  # secret only because they help to fool the grader
 EXCLUDED = SECRET + INSTRUCTOR + SEAM_TESTS
 
+CHECK = re.compile(r'^@check\(\s*(\d+),\s*"([^"]{24,})"', re.M)  # hidden: such a title tells enough
+STARTERS = ("exercises/ch10/*/*.cpp",)
+STARTER_SHARE_MAX = 0.15  # of an answer's passages: the frame that a starter gives
 RUN_LINES, RUN_CHARACTERS = 5, 160  # what counts as a passage
 
 
@@ -73,8 +88,12 @@ def without_goals(text, goals):
     gone = re.compile(rf"(?:{'|'.join(goals)}) ?:")
     kept = [block for block in blocks if not gone.match(block)]
     text = "\n".join(kept)
-    return re.sub(rf"^(\.PHONY:.*)$", lambda line: re.sub(rf" (?:{'|'.join(goals)})\b", "", line.group(1)), text,
-                  flags=re.M)
+    return re.sub(
+        r"^(\.PHONY:.*)$",
+        lambda line: re.sub(rf" (?:{'|'.join(goals)})\b", "", line.group(1)),
+        text,
+        flags=re.M,
+    )
 
 
 def without_lines(text, pattern):
@@ -108,7 +127,10 @@ def contents():
     digest = hashlib.sha256()
     for name, (data, _) in sorted(made.items()):
         digest.update(f"{name}\0{len(data)}\0".encode() + data)
-    made["HANDOUT"] = (f"The labs of chapter 10. Edition {digest.hexdigest()[:12]}, of {commit_date()}.\n".encode(), False)
+    made["HANDOUT"] = (
+        f"The labs of chapter 10. Edition {digest.hexdigest()[:12]}, of {commit_date()}.\n".encode(),
+        False,
+    )
     return made
 
 
@@ -124,7 +146,7 @@ def commit_date():
 
 
 def code_lines(data):
-    """The lines that say something: no comments, no blank lines, no #include, no lone brackets; spaces do not count."""
+    """The lines that say something: no comments, blanks, #include or lone brackets. Spaces do not count."""
     text = data.decode(errors="replace")
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     lines = []
@@ -138,37 +160,63 @@ def code_lines(data):
 
 def runs(lines):
     for at in range(len(lines) - RUN_LINES + 1):
-        part = lines[at:at + RUN_LINES]
+        part = lines[at : at + RUN_LINES]
         if sum(map(len, part)) >= RUN_CHARACTERS:
             yield "\n".join(part)
 
 
+def secret_files():
+    """{name: bytes}, also of those that git does not track yet."""
+    others = git("ls-files", "-z", "--others", "--exclude-standard", "solutions", "fixtures/bugbank").split(
+        "\0"
+    )
+    names = [name for name in tracked() if matches(name, SECRET)]
+    names += [name for name in others if name and (ROOT / name).is_file()]
+    return {name: (ROOT / name).read_bytes() for name in names}
+
+
 def leaks(made, secrets=None):
     """Sentences on what of the secret files is in the hand-out `made`. `secrets`: {name: bytes}."""
-    if secrets is None:
-        secrets = {name: (ROOT / name).read_bytes() for name in tracked() if matches(name, SECRET)}
-        untracked = git("ls-files", "-z", "--others", "--exclude-standard", "solutions", "fixtures/bugbank").split("\0")
-        secrets.update({name: (ROOT / name).read_bytes() for name in untracked if name and (ROOT / name).is_file()})
+    secrets = secrets or secret_files()
     whole = {hashlib.sha256(data).digest(): name for name, data in secrets.items() if len(data) > 40}
-    known = {}
+    answers = {n: data for n, data in secrets.items() if n.endswith(".cpp") and not matches(n, NO_ANSWERS)}
+    passages = {run: name for name, data in answers.items() for run in runs(code_lines(data))}
+    titles = {}
     for name, data in secrets.items():
-        for run in runs(code_lines(data)) if name.endswith((".cpp", ".py")) and not matches(name, NO_ANSWERS) else ():
-            known.setdefault(run, name)
+        if name.endswith(".py"):
+            titles.update({title: (number, name) for number, title in CHECK.findall(data.decode())})
     found = []
+    for name in sorted(name for name in made if matches(name, STARTERS)):
+        given = {run for run in runs(code_lines(made[name][0])) if run in passages}
+        of_answer = list(runs(code_lines(secrets.get(name.replace("exercises", "solutions"), b""))))
+        if len(given) > STARTER_SHARE_MAX * len(of_answer):
+            found.append(f"{name} holds {len(given)} passages of the answer's {len(of_answer)}")
+        for run in given:  # what a starter gives is no secret elsewhere
+            del passages[run]
     for name, (data, _) in sorted(made.items()):
+        text = data.decode(errors="replace")
         same = whole.get(hashlib.sha256(data).digest())
         if same:
             found.append(f"{name} is {same}")
         elif matches(name, SECRET):
             found.append(f"{name} must not be handed out")
-        elif name not in CONTRACTS and b"\0" not in data:
-            found += sorted({f"{name} has a passage of {known[run]}:\n    " + run.replace("\n", "\n    ")
-                             for run in runs(code_lines(data)) if run in known})[:1]
+        elif name not in CONTRACTS:
+            found += [
+                f"{name} names check {titles[t][0]} of {titles[t][1]}: {t}" for t in titles if t in text
+            ]
+            run = next((run for run in runs(code_lines(data)) if run in passages), None)
+            if run:
+                found.append(f"{name} has a passage of {passages[run]}:\n    " + run.replace("\n", "\n    "))
     return found
 
 
 # The contracts: whoever fulfils one repeats its declarations.
-CONTRACTS = ("lb/watch/config_watcher.hpp", "lb/config/diff.hpp", "lb/reload/rollback.hpp", "lb/config/yaml_reader.hpp")
+CONTRACTS = (
+    "lb/watch/config_watcher.hpp",
+    "lb/config/diff.hpp",
+    "lb/reload/rollback.hpp",
+    "lb/config/yaml_reader.hpp",
+)
 
 
 # ---- writing ---------------------------------------------------------------------------------------
@@ -219,7 +267,9 @@ def make(out):
 def main():
     parser = argparse.ArgumentParser(prog="handout.py", description=__doc__.splitlines()[0])
     parser.add_argument("--out", metavar="DIR", type=pathlib.Path, default=ROOT / "build" / "handout")
-    parser.add_argument("--verify", action="store_true", help="also builds it, elsewhere, and compares its scores")
+    parser.add_argument(
+        "--verify", action="store_true", help="also builds it, elsewhere, and compares its scores"
+    )
     parser.add_argument("--list", action="store_true", help="prints the names instead of writing anything")
     options = parser.parse_args()
     if options.list:
@@ -236,6 +286,7 @@ def main():
         print("note: it holds changes that are not committed yet")
     if options.verify:
         from lbbatch import verify_handout
+
         return verify_handout.run(options.out / f"{NAME}.tar.gz")
     return 0
 

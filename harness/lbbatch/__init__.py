@@ -1,1 +1,2 @@
-"""What harness/grade_all.py is made of: reads submissions, grades them one process each, writes pages and figures."""
+"""harness/grade_all.py is made of this: reads submissions, grades each in a process, writes pages and
+figures."""

@@ -1,6 +1,7 @@
-"""Reads what students handed in: folders, .zip, .tar.gz. Nothing is unpacked onto the disk: names are only compared,
-and of the contents no more is read than the four exercise files, and what tells whether files of the tree were changed.
-Links are never followed. Whatever is wrong with a submission becomes a sentence; nothing here raises for it.
+"""Reads what students handed in: folders, .zip, .tar.gz. Nothing is unpacked onto the disk: names are
+only compared, and of the contents no more is read than the four exercise files, and what tells whether
+files of the tree were changed. Links are never followed. Whatever is wrong with a submission becomes a
+sentence; nothing here raises for it.
 """
 import contextlib
 import dataclasses
@@ -21,12 +22,23 @@ from lbgrader.check import ROOT, SEAMS, TOGETHER, label, source_name
 ARCHIVE_BYTES_MAX = 100 << 20
 UNPACKED_BYTES_MAX = 1 << 30
 READ_BYTES_MAX = 64 << 20  # of all files whose content is looked at
+HEADER_BYTES_MAX = 1 << 20  # of one header of a .tar
 ENTRIES_MAX = 50_000
 DEPTH_MAX = 20
 CODE = (".cpp", ".cc", ".cxx", ".c++", ".cpp.txt")
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
 OTHER_ARCHIVES = (".rar", ".7z", ".tar.xz", ".tar.bz2", ".txz", ".tbz2", ".tar.zst", ".gz", ".xz", ".bz2")
-_SKIPPED_FOLDERS = {"__macosx", ".git", "build", "absent", "solutions", "__pycache__", "node_modules", ".vscode", ".idea"}
+_SKIPPED_FOLDERS = {
+    "__macosx",
+    ".git",
+    "build",
+    "absent",
+    "solutions",
+    "__pycache__",
+    "node_modules",
+    ".vscode",
+    ".idea",
+}
 _NO_ANSWERS = {"test", "tests", "runner", "fuzz", "bench", "live", "other"}
 EXERCISES = tuple(n for n in SEAMS if n != TOGETHER)
 
@@ -59,7 +71,7 @@ def entries(folder):
             found.append((unique(safe_name(path.name), taken), path))
         elif lower.endswith(ARCHIVES):
             suffix = next(s for s in ARCHIVES if lower.endswith(s))
-            found.append((unique(safe_name(path.name[:-len(suffix)]), taken), path))
+            found.append((unique(safe_name(path.name[: -len(suffix)]), taken), path))
         elif lower.endswith(OTHER_ARCHIVES):
             found.append((unique(safe_name(path.name), taken), path))
         else:
@@ -201,10 +213,33 @@ def _read_zip(path):
                     raise Unreadable(f"{path.name} is encrypted")
                 with archive.open(member) as file:
                     take.put(wanted, file.read(SOURCE_BYTES_MAX + 1))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError,
-            UnicodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        ValueError,
+        UnicodeError,
+    ) as error:
         raise Unreadable(f"{path.name} is damaged: {error}") from None
     return take.done()
+
+
+class _Entry(tarfile.TarInfo):
+    """Extended headers, which are read into memory whole, have a limit."""
+
+    def _proc_pax(self, archive):
+        return self._if_small(super()._proc_pax, archive)
+
+    def _proc_gnulong(self, archive):
+        return self._if_small(super()._proc_gnulong, archive)
+
+    def _if_small(self, process, archive):
+        if self.size > HEADER_BYTES_MAX:
+            raise Unreadable("a header of the archive is larger than it may be")
+        return process(archive)
 
 
 class _Bounded:
@@ -214,8 +249,6 @@ class _Bounded:
         self._file, self._left = file, UNPACKED_BYTES_MAX
 
     def read(self, size):
-        if size > READ_BYTES_MAX:
-            raise Unreadable("one part of the archive is larger than it may be")
         data = self._file.read(size)
         self._left -= len(data)
         if self._left < 0:
@@ -233,7 +266,7 @@ def _read_tar(path):
                 file = stack.enter_context(gzip.GzipFile(fileobj=file))
             else:
                 file.seek(0)
-            archive = stack.enter_context(tarfile.open(fileobj=_Bounded(file), mode="r|"))
+            archive = stack.enter_context(tarfile.open(fileobj=_Bounded(file), mode="r|", tarinfo=_Entry))
             for number, member in enumerate(archive):
                 if number >= ENTRIES_MAX:
                     raise Unreadable(f"more than {ENTRIES_MAX} files")
@@ -263,15 +296,22 @@ def _read_tar(path):
 def tree_files():
     """Paths of the tree that students have, too, but for the four files they write."""
     answer = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, check=False)
-    names = answer.stdout.decode(errors="replace").split("\0") if answer.returncode == 0 else (
-        p.relative_to(ROOT).as_posix() for top in ("lb", "harness", "exercises", "cmake", "tools")
-        for p in (ROOT / top).rglob("*") if p.is_file())
+    names = (
+        answer.stdout.decode(errors="replace").split("\0")
+        if answer.returncode == 0
+        else (
+            p.relative_to(ROOT).as_posix()
+            for top in ("lb", "harness", "exercises", "cmake", "tools")
+            for p in (ROOT / top).rglob("*")
+            if p.is_file()
+        )
+    )
     own = {f"exercises/ch10/{source_name(n)}" for n in EXERCISES}
     return frozenset(n for n in names if n and n not in own and not n.startswith(("solutions/", "fixtures/")))
 
 
 def twin(path):
-    """The file of the tree that `path` is a copy of, by its name: x/lb/config/diff.hpp is lb/config/diff.hpp."""
+    """The file of the tree that `path` is a copy of, by name: x/lb/config/diff.hpp is lb/config/diff.hpp."""
     parts = path.split("/")
     for at in range(len(parts)):
         for name in ("/".join(parts[at:]), "exercises/ch10/" + "/".join(parts[at:])):
@@ -292,11 +332,15 @@ def _rank(path, number):
     if suffix is None or twin(path):
         return None
     *folders, name = lower.split("/")
-    stem = name[:-len(suffix)]
+    stem = name[: -len(suffix)]
     words = [w for w in re.split(r"[^a-z]+", stem) if w]
     folder = folders[-1] if folders else ""
     home = folder == f"{number}_{seam}"
-    near = home or re.fullmatch(rf"(ex(ercise)?)?[ _.-]*(10[._-])?{number}([ _.-]*{seam})?|{seam}", folder) is not None
+    near = (
+        home
+        or re.fullmatch(rf"(ex(ercise)?)?[ _.-]*(10[._-])?{number}([ _.-]*{seam})?|{seam}", folder)
+        is not None
+    )
     if path.endswith(f"exercises/ch10/{source_name(number)}"):
         return 0
     if f"/{path}".endswith(f"/{source_name(number)}"):
@@ -312,29 +356,41 @@ def _rank(path, number):
 
 def choose(files):
     """({exercise: bytes}, remarks) of the files found."""
-    chosen, remarks, used = {}, [], set()
+    chosen, remarks, used, missing, windows = {}, [], set(), [], []
     for number in EXERCISES:
-        ranked = sorted((rank, path.count("/"), path) for path in files if (rank := _rank(path, number)) is not None)
+        ranked = sorted(
+            (rank, path.count("/"), path) for path in files if (rank := _rank(path, number)) is not None
+        )
         ranked = [r for r in ranked if files[r[2]] is not None]
         if not ranked:
-            remarks.append(f"{label(number)}: there is no {SEAMS[number]}.cpp")
+            missing.append(number)
             continue
         rank, depth, path = ranked[0]
         data = files[path]
         if rank >= 6 and sum(r[0] == rank for r in ranked) > 1:
             names = ", ".join(r[2] for r in ranked[:3])
-            remarks.append(f"{label(number)}: there is no {SEAMS[number]}.cpp, and which of {names} it should be cannot "
-                           "be told")
+            remarks.append(
+                f"{label(number)}: there is no {SEAMS[number]}.cpp, and which of {names} it should be cannot "
+                "be told"
+            )
             continue
         rivals = [r[2] for r in ranked[1:] if r[0] == rank and files[r[2]] != data]
         if rivals:
-            remarks.append(f"{label(number)}: {path} is taken; {rivals[0]} is different and could be meant, too")
+            remarks.append(
+                f"{label(number)}: {path} is taken; {rivals[0]} is different and could be meant, too"
+            )
         elif not f"/{path}".endswith(f"/{source_name(number)}"):
             remarks.append(f"{label(number)}: {path} is taken as {source_name(number)}")
         if b"\r\n" in data:
-            remarks.append(f"{label(number)}: lines end as on Windows (CRLF)")
+            windows.append(number)
         chosen[number] = data
         used.add(path)
+    if len(missing) == len(EXERCISES):
+        remarks.append("there is none of the four exercise files")
+    elif missing:
+        remarks.append(f"there is no {' and no '.join(f'{SEAMS[n]}.cpp' for n in missing)}")
+    if windows:
+        remarks.append(f"lines end as on Windows (CRLF): {', '.join(label(n) for n in windows)}")
     remarks += _others(files, used)
     return chosen, remarks
 
@@ -352,8 +408,10 @@ def _others(files, used):
                     changed.append(original)
     remarks = []
     if changed:
-        remarks.append(f"changed and ignored: {', '.join(changed[:3])}{_more(changed, 3)} (all but the four exercise "
-                       "files is the instructor's)")
+        remarks.append(
+            f"changed and ignored: {', '.join(changed[:3])}{_more(changed, 3)} (all but the four exercise "
+            "files is the instructor's)"
+        )
     if extra:
         remarks.append(f"not used: {', '.join(extra[:3])}{_more(extra, 3)}")
     return remarks
@@ -362,8 +420,11 @@ def _others(files, used):
 def _is_of_tree(path):
     """Within a whole tree that was handed in: what its folders hold needs no sentence each."""
     name = path.rsplit("/", 1)[-1]
-    return (re.search(r"(^|/)(lb|harness|fixtures|chapters|cmake|tools)/", path) is not None or name == "HANDOUT"
-            or name in tree_files())
+    return (
+        re.search(r"(^|/)(lb|harness|fixtures|chapters|cmake|tools)/", path) is not None
+        or name == "HANDOUT"
+        or name in tree_files()
+    )
 
 
 def _plain(data):

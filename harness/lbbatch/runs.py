@@ -4,7 +4,7 @@ interrupted goes on where it stopped. Of a submission NAME there are in the fold
     NAME.json           the grade, as harness/grade.py writes it
     NAME.html           its page; feedback/NAME.html the same without what hidden checks did
     submissions/NAME/   the four files as they were graded
-    .batch/NAME/        meta.json: key, remarks, times; grade.json: what is known while it is graded; worker.log
+    .batch/NAME/        meta.json: key, remarks, times; grade.json: what is known meanwhile; worker.log
 """
 import dataclasses
 import hashlib
@@ -23,8 +23,19 @@ from lbgrader.check import POINTS, ROOT, SEAMS, source_name
 KEY_VERSION = 1
 END_SECONDS_MAX = 10
 # What a grade depends on in this tree.
-_JUDGES = ("lb", "cmake", "harness/labs", "harness/lbgrader", "harness/lbharness", "harness/traffic",
-           "harness/reload_zero_drop.py", "exercises/ch10", "solutions/ch10", "CMakeLists.txt", "CMakePresets.json")
+_JUDGES = (
+    "lb",
+    "cmake",
+    "harness/labs",
+    "harness/lbgrader",
+    "harness/lbharness",
+    "harness/traffic",
+    "harness/reload_zero_drop.py",
+    "exercises/ch10",
+    "solutions/ch10",
+    "CMakeLists.txt",
+    "CMakePresets.json",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,29 +53,60 @@ class Settings:
 
 def fingerprint():
     """Of everything that judges: checks, grader, balancer, references."""
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
-                             *_JUDGES], capture_output=True, check=False)
+    listed = subprocess.run(
+        [
+            "git",
+            "-C",
+            str(ROOT),
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--",
+            *_JUDGES,
+        ],
+        capture_output=True,
+        check=False,
+    )
     if listed.returncode == 0:
         names = sorted({n for n in listed.stdout.decode(errors="surrogateescape").split("\0") if n})
     else:
-        names = sorted(p.relative_to(ROOT).as_posix() for one in _JUDGES for p in (ROOT / one, *(ROOT / one).rglob("*"))
-                       if p.is_file() and "__pycache__" not in p.parts)
+        names = sorted(
+            p.relative_to(ROOT).as_posix()
+            for one in _JUDGES
+            for p in (ROOT / one, *(ROOT / one).rglob("*"))
+            if p.is_file() and "__pycache__" not in p.parts
+        )
     digest = hashlib.sha256()
     starters = {f"exercises/ch10/{source_name(n)}" for n in (1, 2, 3, 4)}
     for name in names:
-        if name.endswith((".md", "_test.cpp", "_bench.cpp", "_fuzz.cpp")) or "/fuzz/" in name or name in starters:
+        if (
+            name.endswith((".md", "_test.cpp", "_bench.cpp", "_fuzz.cpp"))
+            or "/fuzz/" in name
+            or name in starters
+        ):
             continue
         path = ROOT / name
         if path.is_file():
-            digest.update(f"{name}\0".encode(errors="surrogateescape") + hashlib.sha256(path.read_bytes()).digest())
+            digest.update(
+                f"{name}\0".encode(errors="surrogateescape") + hashlib.sha256(path.read_bytes()).digest()
+            )
     return digest.hexdigest()
 
 
 def key_of(submission, settings):
     """Changes when the submission, the checks, the seed or what was asked for change."""
-    what = [KEY_VERSION, settings.tree, settings.seed, sorted(settings.exercises), sorted(settings.stages),
-            settings.hidden, submission.remarks,
-            {str(n): hashlib.sha256(data).hexdigest() for n, data in sorted(submission.files.items())}]
+    what = [
+        KEY_VERSION,
+        settings.tree,
+        settings.seed,
+        sorted(settings.exercises),
+        sorted(settings.stages),
+        settings.hidden,
+        submission.remarks,
+        {str(n): hashlib.sha256(data).hexdigest() for n, data in sorted(submission.files.items())},
+    ]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
@@ -98,9 +140,12 @@ class Record:
     @property
     def doubtful(self):
         """Something is not the submission's fault: to be graded again, or looked at."""
-        return self.grade is None or not self.grade.complete or any(
-            c.verdict == "not graded" for c in self.grade.checks()) or any(
-            e.state == grading.NOT_GRADED for e in self.grade.exercises)
+        return (
+            self.grade is None
+            or not self.grade.complete
+            or any(c.verdict == "not graded" for c in self.grade.checks())
+            or any(e.state == grading.NOT_GRADED for e in self.grade.exercises)
+        )
 
     def stage(self):
         """Writes the four files where the grader finds them."""
@@ -114,7 +159,7 @@ class Record:
         return folder
 
     def finish(self, why_not, seconds):
-        """Takes the grade that the worker left; `why_not`: a sentence when its process did not end by itself."""
+        """Takes the grade that the worker left. `why_not`: a sentence, when its process did not end well."""
         data = None
         try:
             data = json.loads((self.folder / "grade.json").read_text())
@@ -128,9 +173,14 @@ class Record:
         for check in grade.checks():
             check.picture = f"{self.submission.name}.html#{check.name}"
         self.grade, self.fresh = grade, True
-        self.meta = {"key": self.key, "seconds": round(seconds, 2), "origin": self.submission.origin.name,
-                     "remarks": self.submission.remarks, "doubtful": self.doubtful,
-                     "tried": (self.meta or {}).get("tried", 0) + 1}
+        self.meta = {
+            "key": self.key,
+            "seconds": round(seconds, 2),
+            "origin": self.submission.origin.name,
+            "remarks": self.submission.remarks,
+            "doubtful": self.doubtful,
+            "tried": (self.meta or {}).get("tried", 0) + 1,
+        }
         grading.write_json(self.json_path, grade.to_json())
         self.write_pages()
         grading.write_json(self.folder / "meta.json", self.meta)  # last: from now on it is finished
@@ -150,11 +200,16 @@ def write_text(path, text):
 
 def _page(grade):
     try:
-        return page.render(grade).replace("<title>", f"<title>{page.html.escape(grade.submission)} - ", 1).replace(
-            "<p class=what>", f"<p class=what>{page.html.escape(grade.submission)} &middot; ", 1)
+        return (
+            page.render(grade)
+            .replace("<title>", f"<title>{page.html.escape(grade.submission)} - ", 1)
+            .replace("<p class=what>", f"<p class=what>{page.html.escape(grade.submission)} &middot; ", 1)
+        )
     except Exception as error:  # a page is no reason to stop a batch
         text = page.html.escape(json.dumps(grade.to_json(), indent=1))
-        return f"<!DOCTYPE html><meta charset=utf-8><p>The page could not be made: {error!r}<pre>{text}</pre>\n"
+        return (
+            f"<!DOCTYPE html><meta charset=utf-8><p>The page could not be made: {error!r}<pre>{text}</pre>\n"
+        )
 
 
 def for_student(grade):
@@ -172,8 +227,9 @@ def for_student(grade):
 def _empty_grade(name, settings):
     grade = grading.Grade(name, settings.seed, [])
     for number in settings.exercises:
-        grade.exercises.append(grading.ExerciseResult(number, building_label(number), SEAMS[number],
-                                                      points_max=POINTS[number]))
+        grade.exercises.append(
+            grading.ExerciseResult(number, building_label(number), SEAMS[number], points_max=POINTS[number])
+        )
     return grade
 
 
@@ -201,8 +257,14 @@ def work(task_file):
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     task = json.loads(pathlib.Path(task_file).read_text())
-    options = grading.Options(exercises=tuple(task["exercises"]), seed=task["seed"], hidden=task["hidden"],
-                              stages=tuple(task["stages"]), jobs=task["jobs"], out=task["out"])
+    options = grading.Options(
+        exercises=tuple(task["exercises"]),
+        seed=task["seed"],
+        hidden=task["hidden"],
+        stages=tuple(task["stages"]),
+        jobs=task["jobs"],
+        out=task["out"],
+    )
     grading.grade(task["submission"], task["build"], options)
 
 
@@ -219,15 +281,26 @@ class Worker:
         record.folder.mkdir(parents=True)
         key = hashlib.sha256(str(record.folder).encode()).hexdigest()[:12]
         self.build = ROOT / "build" / "grade" / f"batch-{key}"
-        task = {"submission": str(record.stage()), "build": str(self.build), "out": str(record.folder),
-                "seed": settings.seed, "exercises": settings.exercises, "stages": settings.stages,
-                "hidden": settings.hidden, "jobs": exercise_jobs}
+        task = {
+            "submission": str(record.stage()),
+            "build": str(self.build),
+            "out": str(record.folder),
+            "seed": settings.seed,
+            "exercises": settings.exercises,
+            "stages": settings.stages,
+            "hidden": settings.hidden,
+            "jobs": exercise_jobs,
+        }
         grading.write_json(record.folder / "task.json", task)
         self._log = open(record.folder / "worker.log", "wb")
         program = ROOT / "harness" / "grade_all.py"
-        self.process = subprocess.Popen([sys.executable, str(program), "--worker", str(record.folder / "task.json")],
-                                        stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-                                        start_new_session=True)
+        self.process = subprocess.Popen(
+            [sys.executable, str(program), "--worker", str(record.folder / "task.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     @property
     def seconds(self):
@@ -240,7 +313,9 @@ class Worker:
                 return None
             self.stop()
             return f"it was not graded within {self.record.settings.seconds_max:g} s"
-        return "" if self.process.returncode == 0 else f"the grader's process ended ({self.process.returncode})"
+        return (
+            "" if self.process.returncode == 0 else f"the grader's process ended ({self.process.returncode})"
+        )
 
     def stop(self):
         self.process.terminate()
