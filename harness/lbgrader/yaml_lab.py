@@ -1,4 +1,4 @@
-"""The submission of exercise 10.4 as its checks see it: read_yaml() in a process of its own, or in a balancer."""
+"""The submission of exercise 10.4 as its checks see it: read_yaml() in a process, or inside a balancer."""
 import contextlib
 import json
 import pathlib
@@ -27,8 +27,13 @@ def outline(tree):
         return {child["key"]: outline(child) for child in tree["children"]}
     text, kind = tree["text"], tree["kind"]
     try:
-        return {"text": str, "integer": int, "real": float, "null": lambda _: None,
-                "boolean": lambda word: word.lower() == "true"}[kind](text)
+        return {
+            "text": str,
+            "integer": int,
+            "real": float,
+            "null": lambda _: None,
+            "boolean": lambda word: word.lower() == "true",
+        }[kind](text)
     except (KeyError, ValueError):
         return f"{kind} {text}"
 
@@ -46,8 +51,11 @@ def same(one, other):
 
 def part_at(tree, path):
     for step in path.split("/")[1:]:
-        tree = next(child for i, child in enumerate(tree["children"])
-                    if step == (child["key"] if tree["kind"] == "object" else str(i)))
+        tree = next(
+            child
+            for i, child in enumerate(tree["children"])
+            if step == (child["key"] if tree["kind"] == "object" else str(i))
+        )
     return tree
 
 
@@ -57,7 +65,9 @@ def error_text(error):
 
 def plain_errors(answer):
     """The errors of a configuration without their positions; [] when it is valid."""
-    return sorted(re.sub(r"^lb\.(json|yaml):(\d+:\d+:)?", "", line) for line in answer.get("errors", "").splitlines())
+    return sorted(
+        re.sub(r"^lb\.(json|yaml):(\d+:\d+:)?", "", line) for line in answer.get("errors", "").splitlines()
+    )
 
 
 def _raise_if_missing(text):
@@ -119,8 +129,9 @@ class Reader:
             seen = f"{part['line']}:{part['column']}"
             if " " in at:
                 seen += f" {part['key_line']}:{part['key_column']}"
-            self.lab.expect(seen == at, seen=seen,
-                            expected=f"{path or '/'} at {at.replace(' ', ', its key at ')}")
+            self.lab.expect(
+                seen == at, seen=seen, expected=f"{path or '/'} at {at.replace(' ', ', its key at ')}"
+            )
 
     def expect_kinds(self, words):
         text = "".join(f"- {word}\n" for word in words)
@@ -128,21 +139,30 @@ class Reader:
         if "tree" not in answer:
             line = answer["error"]["line"]
             word = words[line - 1] if 0 < line <= len(words) else "?"
-            self.lab.expect(False, expected=f"{word}: {model.kind_of_plain(word)}",
-                            seen="refused: " + error_text(answer["error"]))
+            self.lab.expect(
+                False,
+                expected=f"{word}: {model.kind_of_plain(word)}",
+                seen="refused: " + error_text(answer["error"]),
+            )
         seen = [(part["kind"], part["text"]) for part in answer["tree"]["children"]]
         for i, word in enumerate(words):
             kind = model.kind_of_plain(word)
             expected = (kind, "null" if kind == "null" else word)
             got = seen[i] if i < len(seen) else ("nothing", "")
-            self.lab.expect(got == expected, expected=f"{word}: {expected[0]} {expected[1]!r}",
-                            seen=f"{got[0]} {got[1]!r}")
+            self.lab.expect(
+                got == expected,
+                expected=f"{word}: {expected[0]} {expected[1]!r}",
+                seen=f"{got[0]} {got[1]!r}",
+            )
 
     def expect_quoted(self, quoted):
         seen = self.tree("".join(f"- {word}\n" for word in quoted))["children"]
         for word, part in zip(quoted, seen):
-            self.lab.expect(part["kind"] == "text" and part["text"] == word[1:-1],
-                            expected=f"{word}: text {word[1:-1]!r}", seen=f"{part['kind']} {part['text']!r}")
+            self.lab.expect(
+                part["kind"] == "text" and part["text"] == word[1:-1],
+                expected=f"{word}: text {word[1:-1]!r}",
+                seen=f"{part['kind']} {part['text']!r}",
+            )
 
     # -- what must be refused --
 
@@ -155,8 +175,11 @@ class Reader:
         error = answer["error"]
         message = error["message"]
         good = message.startswith("found ") and (", expected " in message or "inside the value" in message)
-        self.lab.expect(good and error["line"] >= 1 and error["column"] >= 1,
-                        expected="a position, and \"found WHAT, expected WHAT\"", seen=error_text(error))
+        self.lab.expect(
+            good and error["line"] >= 1 and error["column"] >= 1,
+            expected='a position, and "found WHAT, expected WHAT"',
+            seen=error_text(error),
+        )
         return error
 
     def expect_refused_word(self, word):
@@ -164,7 +187,9 @@ class Reader:
         expected = f"2:6: /a/0/é: found {word}, expected ..."
         if "error" not in answer:
             part = part_at(answer["tree"], "/a/0/é")
-            self.lab.expect(False, expected=f"{word} is refused: {expected}", seen=f"{part['kind']} {part['text']!r}")
+            self.lab.expect(
+                False, expected=f"{word} is refused: {expected}", seen=f"{part['kind']} {part['text']!r}"
+            )
         seen = error_text(answer["error"])
         self.lab.expect(seen.startswith(expected[:-3]), expected=expected, seen=seen)
 
@@ -174,16 +199,23 @@ class Reader:
             self.lab.step(f"read {shown(text)}")
         error = self.refusal(text)
         seen = error_text(error)
-        self.lab.expect(at is None or f"{error['line']}:{error['column']}" == at,
-                        expected=f"the error is at {at}", seen=seen)
-        self.lab.expect(path is None or error["path"] == path, expected=f"the error is about {path or '/'}", seen=seen)
+        self.lab.expect(
+            at is None or f"{error['line']}:{error['column']}" == at,
+            expected=f"the error is at {at}",
+            seen=seen,
+        )
+        self.lab.expect(
+            path is None or error["path"] == path, expected=f"the error is about {path or '/'}", seen=seen
+        )
         self.lab.expect(word in error["message"], expected=f"the error names {word}", seen=seen)
 
     def expect_fault(self, text, lines):
         """A fault of the syntax: on one of these lines."""
         self.lab.step(f"read {shown(text)}")
         error = self.refusal(text)
-        self.lab.expect(error["line"] in lines, expected=f"the error is on line {lines[-1]}", seen=error_text(error))
+        self.lab.expect(
+            error["line"] in lines, expected=f"the error is on line {lines[-1]}", seen=error_text(error)
+        )
 
     def expect_memory(self, mebibytes):
         """The most that the process has had so far; where the system tells."""
@@ -193,15 +225,20 @@ class Reader:
         peak = re.search(r"VmHWM:\s*(\d+) kB", path.read_text())
         if peak:
             used = int(peak[1]) // 1024
-            self.lab.expect(used <= mebibytes, expected=f"at most {mebibytes} MiB of memory", seen=f"{used} MiB")
+            self.lab.expect(
+                used <= mebibytes, expected=f"at most {mebibytes} MiB of memory", seen=f"{used} MiB"
+            )
 
     # -- random files --
 
     def random_members(self, seed):
         rng = random.Random(seed)
         members = model.Generator(rng).members(rng.randint(1, 8))
-        return members, {"newline": rng.choice(["\n", "\r\n"]), "start": rng.choice(["", "---\n", "\n# c\n"]),
-                         "step": rng.choice([2, 2, 4])}
+        return members, {
+            "newline": rng.choice(["\n", "\r\n"]),
+            "start": rng.choice(["", "---\n", "\n# c\n"]),
+            "step": rng.choice([2, 2, 4]),
+        }
 
     def mismatch(self, members, seed, options):
         """(the text, None or what differs)."""
@@ -214,24 +251,29 @@ class Reader:
     # -- configurations --
 
     def expect_same_errors(self, config):
-        """As JSON, as block YAML, and as JSON that is read as YAML: the same errors but for their positions."""
+        """As JSON, as block YAML, and as JSON read as YAML: the same errors but for their positions."""
         expected = self.config(json.dumps(config), "json")
-        self.lab.step(f"the configuration {shown(json.dumps(config))}" + ("" if "errors" in expected else ", a valid one"))
+        self.lab.step(
+            f"the configuration {shown(json.dumps(config))}"
+            + ("" if "errors" in expected else ", a valid one")
+        )
         for text in (yaml_of(config), json.dumps(config, indent=2, ensure_ascii=False)):
             seen = self.config(text)
-            where = "as YAML" if text[0] != "{" else "as JSON in a file lb.yaml"
+            where = "as YAML" if text[0] != "{" else "as JSON in lb.yaml"
             self.lab.expect(
                 plain_errors(seen) == plain_errors(expected) and seen.get("config") == expected.get("config"),
                 expected=f"{where}: {expected.get('errors') or 'valid'}",
-                seen=f"{seen.get('errors') or 'valid, with other values'}   (read from {shown(text)})")
+                seen=f"{seen.get('errors') or 'valid, with other values'}   (read from {shown(text)})",
+            )
 
 
 def yaml_of(value, indent=0):
     """Block YAML of a plain value."""
     pad = " " * indent
     if isinstance(value, dict) and value:
-        return "".join(f"{pad}{json.dumps(k) if k[0].isdigit() else k}:{_after_key(v, indent)}"
-                       for k, v in value.items())
+        return "".join(
+            f"{pad}{json.dumps(k) if k[0].isdigit() else k}:{_after_key(v, indent)}" for k, v in value.items()
+        )
     if isinstance(value, list) and value:
         return "".join(f"{pad}-{_after_key(v, indent)}" for v in value)
     return _after_key(value, indent)
@@ -260,6 +302,7 @@ class _Live:
 
     def expect_label(self, label):
         from lbharness.wire import fetch
+
         seen = fetch(self.balancer.address).label
         self.lab.expect(seen == label, expected=f"answers of the configuration {label}", seen=str(seen))
 
@@ -278,14 +321,20 @@ class _Live:
         code, said = self._reload(text)
         self.lab.expect(code != 0, expected="the reload is rejected", seen=said)
         where = re.search(r"lb\.yaml:(\d+):(\d+): .*" + re.escape(message), said)
-        self.lab.expect(where and int(where[1]) in (line, line + 1), expected=f"lb.yaml:{line}:COLUMN: ... {message}",
-                        seen=said)
+        self.lab.expect(
+            where and int(where[1]) in (line, line + 1),
+            expected=f"lb.yaml:{line}:COLUMN: ... {message}",
+            seen=said,
+        )
         self.expect_label(self.config["label"])
 
 
 def live_config(host, port, label):
-    return (f"# serves\nlisten: 127.0.0.1:0\nworkers: 1\nresponse_headers:\n  X-Config: {label}\ndrain_timeout: 1\n"
-            f"backends:\n- host: {host}\n  port: {port}\n")
+    return (
+        "# serves\nlisten: 127.0.0.1:0\nworkers: 1\n"
+        f"response_headers:\n  X-Config: {label}\ndrain_timeout: 1\n"
+        f"backends:\n- host: {host}\n  port: {port}\n"
+    )
 
 
 @contextlib.contextmanager
@@ -294,6 +343,7 @@ def running_balancer(lab):
     from lbharness import RawBackend
     from lbharness.balancer import Balancer
     from lbharness.errors import HarnessError
+
     with tempfile.TemporaryDirectory(prefix="lb-yaml-") as where:
         backend = RawBackend(lambda exchange: exchange.reply())
         balancer = Balancer(directory=pathlib.Path(where), binary=lab.balancer())

@@ -1,7 +1,7 @@
 """An independent model of exercise 10.4: writes YAML and, beside it, the tree that it must be read as.
 
-Nothing here reads YAML. A *spec* says what to write and how; write() gives the text and the tree in the shape of
-the runner's answer (harness/labs/yaml_runner.cpp), with the position of every value and key.
+Nothing here reads YAML. A *spec* says what to write and how; write() gives the text and the tree in the shape
+of the runner's answer (harness/labs/yaml_runner.cpp), with the position of every value and key.
 
     ("map", STYLE, [(KEY, SPEC)...])      STYLE: block or flow       a KEY: (written, text)
     ("list", STYLE, [SPEC...])
@@ -44,12 +44,20 @@ def plain(word):
 
 
 def node(kind, at, text=""):
-    return {"kind": kind, "text": text, "key": "", "line": at[0], "column": at[1], "key_line": 1, "key_column": 1,
-            "children": []}
+    return {
+        "kind": kind,
+        "text": text,
+        "key": "",
+        "line": at[0],
+        "column": at[1],
+        "key_line": 1,
+        "key_column": 1,
+        "children": [],
+    }
 
 
 def write(spec, *, rng=None, newline="\n", start="", step=2):
-    """(text, tree). Blanks, comments and where array dashes stand are drawn from `rng`; without, the plainest."""
+    """(text, tree). Blanks, comments and where dashes stand are drawn from `rng`; without, the plainest."""
     writer = _Writer(rng, step)
     writer.put(start)
     if spec[0] in ("map", "list") and spec[1] == "block":
@@ -90,7 +98,7 @@ class _Writer:
     # -- block collections --
 
     def block(self, spec, indent, first_done=False, at=None):
-        """`first_done`: the indentation of the first entry is already there (after a dash). `at`: of its anchor."""
+        """`first_done`: the first entry's indentation is there (after a dash). `at`: of its anchor."""
         kind = spec[0]
         tree = None
         for i, entry in enumerate(spec[2]):
@@ -234,21 +242,89 @@ def _moved(tree, at):
 
 # ---- Random specs ----
 
-PLAIN_WORDS = ["no", "on", "yes", "off", "12:30:00", "0.0.0.0:80", "a b", "x#y", "1.2.3", "größe", "-x", "a:b", "_1",
-               "true story", "1 2", "1e", "0x", "y", "2001-01-01", "nullx", "~x", "日本", "http://h:1/p", "+", "a'b"]
-PLAIN_VALUES = ["0", "-0", "8080", "-17", "0.5", "1e3", "-2.5E-7", "123456789012345678901234567890", "true", "False",
-                "TRUE", "null", "~", "Null"]
-QUOTED = [("''", ""), ("'it''s'", "it's"), ("'80'", "80"), ("'# a: b'", "# a: b"), ('"ü\\n"', "ü\n"), ('""', ""),
-          ('"\\u00e9\\x41\\t"', "éA\t"), ('"say \\"hi\\""', 'say "hi"'), ('"{[,]}"', "{[,]}"), ("'true'", "true"),
-          ('"a \\\\ b"', "a \\ b"), ("'日本'", "日本")]
-KEYS = [("a", "a"), ("port", "port"), ("größe", "größe"), ("'q k'", "q k"), ('"ü"', "ü"), ("two words", "two words"),
-        ("no", "no"), ("'80'", "80"), ("x-y", "x-y"), ('"<<"', "<<"), ("k1", "k1"), ("on", "on"), ("a", "a")]
-LINES = [("|", ["one", "two"], "one\ntwo\n"), ("|-", ["one", "  two", "# no comment"], "one\n  two\n# no comment"),
-         (">", ["one", "two"], "one two\n"), (">-", ["a: b", "- c"], "a: b - c"), ("|", ["é: 'x", "", "y"], "é: 'x\n\ny\n")]
+PLAIN_WORDS = [
+    "no",
+    "on",
+    "yes",
+    "off",
+    "12:30:00",
+    "0.0.0.0:80",
+    "a b",
+    "x#y",
+    "1.2.3",
+    "größe",
+    "-x",
+    "a:b",
+    "_1",
+    "true story",
+    "1 2",
+    "1e",
+    "0x",
+    "y",
+    "2001-01-01",
+    "nullx",
+    "~x",
+    "日本",
+    "http://h:1/p",
+    "+",
+    "a'b",
+]
+PLAIN_VALUES = [
+    "0",
+    "-0",
+    "8080",
+    "-17",
+    "0.5",
+    "1e3",
+    "-2.5E-7",
+    "123456789012345678901234567890",
+    "true",
+    "False",
+    "TRUE",
+    "null",
+    "~",
+    "Null",
+]
+QUOTED = [
+    ("''", ""),
+    ("'it''s'", "it's"),
+    ("'80'", "80"),
+    ("'# a: b'", "# a: b"),
+    ('"ü\\n"', "ü\n"),
+    ('""', ""),
+    ('"\\u00e9\\x41\\t"', "éA\t"),
+    ('"say \\"hi\\""', 'say "hi"'),
+    ('"{[,]}"', "{[,]}"),
+    ("'true'", "true"),
+    ('"a \\\\ b"', "a \\ b"),
+    ("'日本'", "日本"),
+]
+KEYS = [
+    ("a", "a"),
+    ("port", "port"),
+    ("größe", "größe"),
+    ("'q k'", "q k"),
+    ('"ü"', "ü"),
+    ("two words", "two words"),
+    ("no", "no"),
+    ("'80'", "80"),
+    ("x-y", "x-y"),
+    ('"<<"', "<<"),
+    ("k1", "k1"),
+    ("on", "on"),
+    ("a", "a"),
+]
+LINES = [
+    ("|", ["one", "two"], "one\ntwo\n"),
+    ("|-", ["one", "  two", "# no comment"], "one\n  two\n# no comment"),
+    (">", ["one", "two"], "one two\n"),
+    (">-", ["a: b", "- c"], "a: b - c"),
+    ("|", ["é: 'x", "", "y"], "é: 'x\n\ny\n"),
+]
 
 
 class Generator:
-    """Random members of a top-level map. Anchors get numbers, so that an alias names what stands before it."""
+    """Random members of a top-level map. Anchors get numbers; an alias names what stands before it."""
 
     def __init__(self, rng):
         self.rng, self.names = rng, []
