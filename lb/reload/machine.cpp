@@ -7,6 +7,11 @@
 #include "lb/base/result.hpp"
 
 namespace lb {
+namespace {
+
+constexpr const char* kUndoneAlready = "the generation to be undone is gone already";
+
+}  // namespace
 
 int exit_code(StartFailure failure) noexcept {
   switch (failure) {
@@ -114,9 +119,10 @@ void ReloadMachine::on(const ReloadRequested& event) {
 }
 
 void ReloadMachine::on(const RollbackRequested&) {
-  if (rollback_wanted_ || (attempt_ && attempt_->rollback)) return;
-  rollback_wanted_ = true;
+  if (rollback_of_ || (attempt_ && attempt_->rollback)) return;
+  rollback_of_ = current_.value_or(0);
   if (mode_ != Mode::running) return reject_rollback("the balancer is shutting down");
+  if (!current_) return reject_rollback(kUndoneAlready);
   begin_reload_if_wanted();
 }
 
@@ -127,9 +133,9 @@ void ReloadMachine::on(const CallerLeft& event) {
 
 void ReloadMachine::begin_reload_if_wanted() {
   if (mode_ != Mode::running || attempt_) return;
-  if (rollback_wanted_ && !current_) reject_rollback("the generation to be undone is gone already");
-  if (rollback_wanted_) {
-    rollback_wanted_ = false;
+  if (rollback_of_) {
+    LB_ASSERT(rollback_of_ == current_);
+    rollback_of_.reset();
     return begin({.id = next_id_, .rollback = true, .from = current_}, ConfigSource::last_good);
   }
   if (!reload_wanted_) return;
@@ -150,7 +156,7 @@ void ReloadMachine::begin(Attempt attempt, ConfigSource source) {
 }
 
 void ReloadMachine::reject_rollback(const std::string& reason) {
-  if (!std::exchange(rollback_wanted_, false)) return;
+  if (!std::exchange(rollback_of_, std::nullopt)) return;
   emit(Answer{.rollback = true, .from = current_, .reason = reason});
 }
 
@@ -251,7 +257,8 @@ void ReloadMachine::finish_attempt(bool applied, std::string reason, StartFailur
               .to = attempt.id,
               .reason = std::move(reason),
               .failure = failure});
-  if (applied && !attempt.rollback) reject_rollback("another configuration serves by now");
+  // One asked for while this one handed over is about this one.
+  if (applied && current_ != rollback_of_) reject_rollback("another configuration serves by now");
   if (mode_ != Mode::running) return;
   if (attempt.boot && !applied) {
     // Nothing of ours serves. A generation adopted from a former supervisor goes on without us.
@@ -337,6 +344,7 @@ void ReloadMachine::lost_current(GenerationId id, const std::string& reason) {
   current_.reset();
   if (mode_ != Mode::running) return;
   emit(Note{NoteKind::died, id, reason});
+  reject_rollback(kUndoneAlready);
   if (now_ - current_since_ >= limits_.healthy_after) backoff_ = limits_.backoff_min;
   if (attempt_ && attempt_->boot && !attempt_->handing_over) {
     // It was adopted, and the boot is on its way to replace it: there is no last good configuration of our

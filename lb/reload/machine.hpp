@@ -21,10 +21,10 @@
 //    |                   v                                                                              |
 //    +------- answered: rejected <----- further requests wait, merge into exactly one next reload ------+
 //
-// A rollback is a reload from the last good configuration that nobody waits for. It follows the reload in
-// flight; when that one is applied, or nothing serves any more, there is nothing left to undo and it is
-// answered: rejected. A boot whose file is bad goes on with the last good configuration, if it may
-// (Boot::fallback).
+// A rollback is a reload from the last good configuration that nobody waits for. It undoes the generation
+// that serves when it is asked for, and follows the reload in flight; when that generation serves no more by
+// then, there is nothing left to undo and it is answered: rejected. A boot whose file is bad goes on with the
+// last good configuration, if it may (Boot::fallback).
 //
 // A current generation that dies is restarted from the last good configuration with a doubling back-off,
 // beside whatever reload is in flight; the first of the two that becomes ready serves.
@@ -286,7 +286,7 @@ class ReloadMachine final {
 
   std::optional<Attempt> attempt_;
   bool reload_wanted_ = false;
-  bool rollback_wanted_ = false;
+  std::optional<GenerationId> rollback_of_;  // a rollback is wanted, and this one is to be undone
   bool fallback_ = false;
   std::vector<CallerId> waiting_;
 

@@ -421,6 +421,28 @@ TEST_F(ReloadMachineTest, ARollbackIsDroppedWhenAnotherConfigurationServes) {
          "release");
 }
 
+/// It serves since Ready, and may be judged before the last of its predecessors has acknowledged.
+TEST_F(ReloadMachineTest, ARollbackOfTheOneThatHandsOverFollows) {
+  boot_and_reload();
+  expect(ReloadRequested{8}, "notify reloading; note reload_begun 3; spawn 3 file");
+  expect(Loaded{3}, "proceed 3");
+  expect(Ready{3, seconds{30}}, "promote 3; hand over 2 to 3; hand over 1 to 3");
+  expect(RollbackRequested{}, "");
+  expect(DrainAcknowledged{1, 3}, "");
+  expect(DrainAcknowledged{2, 3},
+         "answer [8] applied 2->3; notify ready; release; notify reloading; note reload_begun 4; spawn 4 "
+         "last_good");
+}
+
+TEST_F(ReloadMachineTest, AWaitingRollbackEndsWithTheDeathOfWhatItUndoes) {
+  boot_and_reload();
+  expect(ReloadRequested{8}, "notify reloading; note reload_begun 3; spawn 3 file");
+  expect(RollbackRequested{}, "");
+  expect(Exited{2, "killed"},
+         "note died 2 killed; answer rollback rejected  (the generation to be undone is gone already); note "
+         "restart_scheduled 0 100 ms");
+}
+
 TEST_F(ReloadMachineTest, ARollbackOfADeadGenerationIsItsRestart) {
   boot_and_reload();
   step(Exited{2, "killed by signal 11"});

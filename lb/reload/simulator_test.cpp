@@ -331,6 +331,10 @@ class World {
     if (command.rollback) {
       if (!std::exchange(rollback_open_, false)) fail("a rollback was answered that nobody asked for");
       if (!command.callers.empty()) fail("a rollback has callers");
+      const bool could = machine_.mode() == ReloadMachine::Mode::running && !command.to;
+      if (could && rollback_of_ && rollback_of_ == machine_.current()) {
+        fail("what was to be undone serves on, and nobody undoes it");
+      }
       if (command.applied && processes_.at(*command.to).source != ConfigSource::last_good) {
         fail("a rollback went to another configuration than the last good one");
       }
@@ -397,6 +401,7 @@ class World {
   void act() {
     if (exited_) return;
     if (booted_ && chance(10)) {
+      if (!rollback_open_) rollback_of_ = machine_.current();
       rollback_open_ = true;
       feed(RollbackRequested{}, "worse than before");
     }
@@ -515,6 +520,7 @@ class World {
   bool booted_ = false;
   bool fallback_ = false;
   bool rollback_open_ = false;
+  std::optional<GenerationId> rollback_of_;  // what served when it was asked for
   bool exited_ = false;
   std::priority_queue<Planned> agenda_;
   std::uint64_t order_ = 0;
