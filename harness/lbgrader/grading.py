@@ -438,7 +438,7 @@ class _Exercise:
         return fields
 
 
-HOPELESS_AFTER = 3
+HOPELESS_AFTER = 2
 
 
 def hopeless(results):

@@ -8,7 +8,7 @@ from lbgrader import explain
 ASAN = """==7==ERROR: AddressSanitizer: heap-use-after-free on address 0x602000000010 at pc 0x1 bp 0x2
 READ of size 8 at 0x602000000010 thread T0
     #0 0x55d0 in std::vector<int, std::allocator<int> >::size() const /usr/include/c++/12/stl_vector.h:987
-    #1 0x55d1 in lb::(anonymous namespace)::P::on(lb::S const&) /x/build/grade/s/src/3_rollback/rollback.cpp:40
+    #1 0x55d1 in lb::(anonymous namespace)::P::on(lb::S const&) /x/build/grade/s/src/3_r/rollback.cpp:40
     #2 0x55d2 in main /x/harness/labs/rollback_runner.cpp:12
 """
 
