@@ -517,6 +517,7 @@ TEST_F(ProxyHandoff, GivenUpAfterTheDrainTimeoutItDoesNotLastForEver) {
   Config config = to_backend(deaf.port());
   config.drain_timeout = Milliseconds{50};
   config.timeouts.quiet = Milliseconds{100};
+  config.timeouts.header = Milliseconds{60'000};
   ProxyUnderTest a{config};
   Wire stuck = a.connect();
   Wire waiting = a.connect();
