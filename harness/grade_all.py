@@ -218,6 +218,9 @@ def grade_all(args, out):
     print(f"{time.monotonic() - began:.0f} s. {out / 'index.html'}")
     if figures.get("to_look_at"):
         print(f"to look at: {', '.join(figures['to_look_at'])}")
+    if todo and runs.fingerprint() != settings.tree:
+        print("the tree was changed while it graded: run again; what depends on the change is graded anew")
+        return 2
     return 2 if any(r.doubtful for r in asked) else 0
 
 

@@ -3,6 +3,7 @@ interrupted goes on where it stopped. Of a submission NAME there are in the fold
 
     NAME.json           the grade, as harness/grade.py writes it
     NAME.html           its page; feedback/NAME.html the same without what hidden checks did
+    reports/NAME-*      pages that checks have made: every connection of the zero-drop run
     submissions/NAME/   the four files as they were graded
     .batch/NAME/        meta.json: key, remarks, times; grade.json: what is known meanwhile; worker.log
 """
@@ -172,6 +173,7 @@ class Record:
         grade.notes = [*self.submission.remarks, *grade.notes]
         for check in grade.checks():
             check.picture = f"{self.submission.name}.html#{check.name}"
+            self._keep_report(check)
         self.grade, self.fresh = grade, True
         self.meta = {
             "key": self.key,
@@ -184,6 +186,14 @@ class Record:
         grading.write_json(self.json_path, grade.to_json())
         self.write_pages()
         grading.write_json(self.folder / "meta.json", self.meta)  # last: from now on it is finished
+
+    def _keep_report(self, check):
+        """The page that a check has made itself: of the zero-drop run."""
+        made = self.folder / str(check.attached.get("report") or "-")
+        if made.parent == self.folder and made.is_file():
+            kept = f"reports/{self.submission.name}-{check.name}.html"
+            write_text(self.settings.out / kept, made.read_text(encoding="utf-8"))
+            check.attached["report"] = kept
 
     def write_pages(self):
         name = f"{self.submission.name}.html"
@@ -216,6 +226,8 @@ def for_student(grade):
     """The grade without what hidden checks do and expect."""
     told = grading.Grade.from_json(grade.to_json())
     for check in told.checks():
+        if check.attached.get("report"):
+            check.attached["report"] = f"../{check.attached['report']}"
         if check.hidden:
             check.title, check.story, check.log, check.attached = "hidden", [], "", {}
             check.expected = check.seen = check.usually = check.again = check.hint = ""

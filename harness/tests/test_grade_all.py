@@ -416,6 +416,14 @@ def test_only_what_changed_is_graded_again(batch, monkeypatch):
     assert batch() == (0, ["ada"])
 
 
+def test_a_tree_that_changes_meanwhile_is_said(batch, monkeypatch, capsys):
+    batch.submit("ada", "5")
+    versions = iter(["tree 1", "tree 2", "tree 2", "tree 2"])
+    monkeypatch.setattr(runs, "fingerprint", lambda: next(versions))
+    assert batch() == (2, ["ada"]) and "was changed while it graded" in capsys.readouterr().out
+    assert batch() == (0, ["ada"])
+
+
 def test_a_crash_a_hang_and_doubt_stop_nothing_and_are_tried_once_more(batch):
     for name, what in {"ada": "5", "crash": "crash", "doubt": "doubt", "hang": "hang", "zoe": "5"}.items():
         batch.submit(name, what)
