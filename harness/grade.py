@@ -58,7 +58,8 @@ def main():
     show = Show(args.quiet)
     options = grading.Options(
         exercises=numbers, check=args.check, seed=args.seed, hidden=args.hidden, jobs=args.jobs, out=args.out,
-        stages=("unit", "live", "zero-drop") if args.live else ("unit",), observer=show.finished)
+        stages=("unit", "live", "zero-drop") if args.live else ("unit",), observer=show.finished,
+        started=show.started)
     grade = grading.grade(args.submission, args.build_dir, options)
     write_files(args, grade)
     show.rest(grade)
@@ -89,6 +90,11 @@ class Show:
         self.quiet, self.done, self.printed = quiet, set(), 0
         self.text = terminal.Text(terminal.colour_wanted(sys.stdout))
 
+    def started(self, grade):
+        if not self.quiet:
+            print(self.text.header(grade), flush=True)
+            self.printed = 1
+
     def finished(self, grade, result):
         self.done.add(result.number)
         self._lines(grade, lambda exercise: exercise.number in self.done)
@@ -96,9 +102,6 @@ class Show:
     def _lines(self, grade, ready):
         if self.quiet:
             return
-        if not self.printed:
-            print(self.text.header(grade))
-            self.printed = 1
         while self.printed <= len(grade.exercises) and ready(grade.exercises[self.printed - 1]):
             print(self.text.exercise(grade.exercises[self.printed - 1], terminal.marks_width(grade)),
                   flush=True)

@@ -133,6 +133,7 @@ class Options:
     stages: tuple = ("unit", "live", "zero-drop")
     jobs: int = 2
     out: object = None  # folder for grade.json; None: not written
+    started: object = None  # called with the grade before anything is built
     observer: object = None  # called with (grade, exercise) when one is finished
 
 
@@ -190,6 +191,8 @@ class _Session:
         workshop = building.Workshop(self.submission, self.build)
         self.grade.notes = workshop.notes()
         self._save()
+        if self.options.started:
+            self.options.started(self.grade)
         if self.submission.is_dir():
             self._run_exercises(workshop)
         else:
@@ -245,7 +248,7 @@ class _Session:
         result = self.results.get(number)
         if result is None:
             options = dataclasses.replace(self.options, exercises=(number,), stages=("unit",), out=None,
-                                          observer=None,
+                                          observer=None, started=None,
                                           check=0, seed=self.grade.seed)
             result = grade(workshop.submission, self.build, options).exercises[0]
         return result.state == GRADED or (result.state == NOT_GRADED and result.blame != "student")

@@ -282,7 +282,8 @@ def _hostile_problems(folder, result):
 
 def _left():
     """Programs of the hostile submissions that still run, in any session."""
-    folders = [str(building.Workshop(f, ROOT / "build" / "grade").folder) for f in HOSTILE.iterdir() if f.is_dir()]
+    submissions = [f for f in HOSTILE.iterdir() if f.is_dir()]
+    folders = [str(building.Workshop(f, ROOT / "build" / "grade").folder) for f in submissions]
     lines = [contain.command_line(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()]
     return [line for line in lines if line.startswith(tuple(folders))]
 
