@@ -11,6 +11,7 @@ from lbgrader.shrink import shrink
 from lbgrader.watch_world import PATH, RETURN_SECONDS_MAX, SECOND, World
 
 NAME_NOT_INODE = "the watch follows the old inode, not the name"
+RETRY = "where a watch cannot be set, look again each kWatchRetryInterval"
 ANCESTOR = "from a directory that is gone nothing comes: watch the nearest one above it, or try again"
 
 
@@ -133,6 +134,15 @@ def for_ever(lab):
                          seen=f"still generation {want - 1} after 2.5 s of writes")
     world.wait(3)
     world.expect_up_to_date("the last write comes after the last look")
+    world.say("open lb.json, write each 50 ms, and do not close it")
+    file, began, want = world.files.open_write(PATH), world.now, world.generation + 1
+    while world.now < began + 2.5 * SECOND and world.generation < want:
+        file.write("more ")
+        world.changed()
+        world.run(0.05, until=lambda: world.generation == want)
+    world.lab.expect(world.generation == want, expected=f"generation {want} within 2.2 s",
+                     seen=f"still generation {want - 1} after 2.5 s of writes",
+                     usually="a write is IN_MODIFY; IN_CLOSE_WRITE comes when the writer is through, if ever")
 
 
 @check(5, "an editor saves by renaming", points=7, usually=NAME_NOT_INODE)
@@ -195,7 +205,7 @@ def restored(lab):
     world.expect_reload(RETURN_SECONDS_MAX)
 
 
-@check(8, "events lost, a file not readable for a moment", points=1)
+@check(8, "events lost, a file not readable for a moment, a directory that cannot be watched", points=1)
 def lost(lab):
     world = started(lab)
     world.do(("write", PATH, "two"), ("overflow",))
@@ -214,6 +224,17 @@ def lost(lab):
     world.do(("chmod", PATH, 0o600))
     world.expect_reload(RETURN_SECONDS_MAX,
                         usually="a chmod is IN_ATTRIB; or try again while it cannot be read")
+    lab.step("-- another balancer, which may search /etc/lb and not read it --")
+    files = folder()
+    files.chmod("/etc/lb", 0o300)
+    world = started(lab, files, student=world.student)
+    for content in ("two", "three"):
+        world.do(("write", f"{PATH}.tmp", content), ("rename", f"{PATH}.tmp", PATH))
+        world.expect_reload(RETURN_SECONDS_MAX, usually=RETRY)
+    world.do(("unlink", PATH))
+    world.expect_quiet(1.5, "there is no file")
+    world.do(("write", PATH, "four"))
+    world.expect_reload(RETURN_SECONDS_MAX, usually=RETRY)
 
 
 # What may happen to the file /w/lb.json, for the runs below. Each takes the disk and a content.

@@ -1,6 +1,6 @@
 """The hidden checks of exercise 10.1; see exercises/ch10/1_watch/checks.py for the public ones."""
 from lbgrader.check import check
-from lbgrader.fake_files import FakeFiles
+from lbgrader.fake_files import LINKS_MAX, FakeFiles
 from lbgrader.watch_world import PATH, RETURN_SECONDS_MAX, World
 
 WATCHES_MAX = 12
@@ -39,7 +39,8 @@ def on_the_way(lab):
     student = lab.student()
     for cwd, path in (("/", "/srv/app/current/conf/lb.json"), ("/srv", "app/current/conf/lb.json"),
                       ("/srv/app", "./current//conf/lb.json"), ("/disk/1/conf", "lb.json"),
-                      ("/disk/1", "../../srv/app/current/conf/lb.json")):
+                      ("/disk/1", "../../srv/app/current/conf/lb.json"),
+                      ("/srv/app", "/disk/../srv/app/current/conf/lb.json")):
         lab.step(f"-- standing in {cwd}, the path is {path} --")
         world = started(lab, releases(cwd), student, path=path)
         world.do(("write", "/disk/1/conf/lb.json", "in place"))
@@ -90,8 +91,8 @@ def leaks(lab):
                      seen="success", usually="ENOSPC of add_watch is not told")
 
 
-@check(22, "links that lead in a circle", points=1,
-       usually="the kernel gives up after 40 links; so must a watcher")
+@check(22, "links in a circle, and forty in a row", points=1,
+       usually="the kernel follows 40 links and then gives up; so does a watcher")
 def circles(lab):
     world = started(lab, plain())
     world.do(("symlink", "b", "/etc/lb/a"), ("symlink", "a", "/etc/lb/b"), ("symlink", "a", "/etc/lb/tmp"),
@@ -107,6 +108,15 @@ def circles(lab):
     world.expect_quiet(3, "the path leads nowhere")
     world.do(("write", "/etc/lb/tmp", "a file"), ("rename", "/etc/lb/tmp", PATH))
     world.expect_reload(RETURN_SECONDS_MAX)
+    lab.step(f"-- another balancer: lb.json is a link to a link to ..., {LINKS_MAX} of them --")
+    files = plain()
+    files.rename(PATH, f"/etc/lb/{LINKS_MAX}")
+    for i in range(1, LINKS_MAX):
+        files.symlink(f"{i + 1}", f"/etc/lb/{i}")
+    files.symlink("1", PATH)
+    world = started(lab, files, world.student)
+    world.do(("write", "/etc/lb/tmp", "another end"), ("rename", "/etc/lb/tmp", f"/etc/lb/{LINKS_MAX}"))
+    world.expect_reload()
 
 
 def _replace(files):
