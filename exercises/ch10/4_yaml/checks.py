@@ -91,12 +91,12 @@ def positions(lab):
 
 
 TEXTS = (
-    "no yes on off n y No YES ON 12:30:00 1:30 0.0.0.0:80 1.2.3 1.2.3.4 2001-01-01 10s 1,5 tRUE nUll none nil nan"
+    "no yes on off n y No YES ON 12:30:00 1:30 0.0.0.0:80 1.2.3 1.2.3.4 2001-01-01 10s tRUE nUll none nil nan"
     " inf infinity NaN -inf _1 1e 1e+ e1 0x 0o8 0xg 0b2 -x + . .. -. 1-2 1+1 0-0 .a -.infx 1__a x_1 ~~"
 ).split()
 NUMBERS = "0 -0 7 8080 -17 0.5 -0.25 100.0 1e3 1E+3 2.5e-7 0e0 1e308 123456789012345678901234567890".split()
 REFUSED = (
-    "010 00 -01 007 08 0777 01.5 0o10 0O7 0x1F 0XfF -0x1 +0x1 0b11 0x_1 1_000 1_0.5 1_ 0_7 +5 +0.5 .5 -.5"
+    "010 00 -01 007 08 0777 01.5 0o10 0O7 0x1F 0XfF -0x1 +0x1 0b11 0x_1 1_000 1_0.5 1_ +5 +0.5 .5 -.5"
     " +.5e3 5. 1.e3 .inf -.inf +.Inf .INF .nan .NaN .NAN 1e999 -1e999"
 ).split()
 

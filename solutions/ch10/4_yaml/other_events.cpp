@@ -245,9 +245,9 @@ class Walk final {
       if (const auto tab = text_.tab_before(event.offset, true))
         return fail(text_.position(*tab), place, kFoundTab);
     }
-    const bool text = event.type == Type::scalar && !event.tagged && event.anchor == 0 &&
-                      !(event.plain && (event.value == "<<" || meaning_of(event.value).kind != Kind::text ||
-                                        meaning_of(event.value).refused));
+    const bool is_key = event.meaning.kind == Kind::text && !event.meaning.refused;
+    const bool merge = event.plain && event.value == "<<";
+    const bool text = event.type == Type::scalar && !event.tagged && event.anchor == 0 && is_key && !merge;
     if (!text) {
       const std::string found = event.type == Type::begin_array    ? "an array"
                                 : event.type == Type::begin_object ? "an object"
