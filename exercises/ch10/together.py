@@ -14,7 +14,7 @@ from lbharness.wire import fetch
 
 WAIT_S = 15.0  # for what should take a second
 DEBOUNCE_S = 0.1
-RELOADS, INTERVAL_S = 6, 0.7
+RELOADS, INTERVAL_S = 5, 0.6
 
 
 def yaml(value, indent=0):
