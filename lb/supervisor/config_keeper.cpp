@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "lb/base/file.hpp"
 #include "lb/base/guard.hpp"
@@ -52,7 +53,7 @@ void ConfigKeeper::use_rules(Instant now, const ReloadRules& rules) {
   rules_ = rules;
   policy_.reset();
   if (rules.probation_ms == 0) return;
-  auto made = guarded("make_rollback_policy", [&] { return make_rollback_policy(limits_of(rules)); });
+  auto made = guarded("make_rollback_policy", [&] { return make_policy_(limits_of(rules)); });
   if (!made || *made == nullptr) {
     log_.warn("probation.off", made ? "there is no rollback policy" : made.error().message);
     return;
@@ -67,6 +68,7 @@ void ConfigKeeper::use_rules(Instant now, const ReloadRules& rules) {
 ConfigKeeper::Reason ConfigKeeper::serving(Instant now, KeptConfig config, const ReloadRules& rules) {
   use_rules(now, rules);
   serving_ = std::move(config);
+  rollback_asked_ = false;
   if (policy_) return feed(ConfigServing{now, serving_->hash});
   prove(*serving_);
   return std::nullopt;
@@ -101,7 +103,8 @@ Instant ConfigKeeper::next_deadline() const {
 }
 
 bool ConfigKeeper::may_try(std::uint64_t hash) const {
-  if (!policy_) return std::ranges::find(failed_, hash) == failed_.end();
+  if (std::ranges::find(failed_, hash) != failed_.end()) return false;
+  if (!policy_) return true;
   return guarded("RollbackPolicy::may_try", [&] { return policy_->may_try(hash); }).value_or(true);
 }
 
@@ -117,10 +120,15 @@ ConfigKeeper::Reason ConfigKeeper::feed(const RollbackEvent& event) {
     return std::nullopt;
   }
   if (decision->action == Action::roll_back) {
-    if (serving_) remember_failed(serving_->hash);
+    if (serving_ && (!proven_ || proven_->hash != serving_->hash)) remember_failed(serving_->hash);
+    const bool asked = std::exchange(rollback_asked_, true);
     const bool possible = proven_ && serving_ && proven_->hash != serving_->hash;
-    if (possible) return decision->reason.empty() ? "the rollback policy says so" : decision->reason;
-    log_.error("probation.no_way_back", "the rollback policy wants to go back, but nothing else proved good");
+    if (possible && !asked)
+      return decision->reason.empty() ? "the rollback policy says so" : decision->reason;
+    if (!asked) {
+      log_.error("probation.no_way_back",
+                 "the rollback policy wants to go back, but nothing else proved good");
+    }
     // It waits for the end of what does not even begin.
     if (const auto* sample = std::get_if<TrafficSample>(&event))
       return feed(RollbackEnded{sample->now, false});

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,8 +29,11 @@ struct KeptConfig {
 
 class ConfigKeeper final {
  public:
+  using MakePolicy = std::function<std::unique_ptr<RollbackPolicy>(RollbackLimits)>;
+
   /// `path`: where the last good configuration is kept over restarts of the supervisor; empty: nowhere.
-  ConfigKeeper(EventLog& log, std::string path) : log_(log), path_(std::move(path)) {}
+  ConfigKeeper(EventLog& log, std::string path, MakePolicy make_policy = make_rollback_policy)
+      : log_(log), path_(std::move(path)), make_policy_(std::move(make_policy)) {}
 
   /// Takes the configuration kept at `path`, in `format`, as the one to start when the file is bad. False:
   /// there is none, and the log says why.
@@ -63,10 +67,13 @@ class ConfigKeeper final {
 
   EventLog& log_;
   std::string path_;
+  MakePolicy make_policy_;
   std::optional<KeptConfig> serving_;
   std::optional<KeptConfig> proven_;
   std::optional<ReloadRules> rules_;
   std::unique_ptr<RollbackPolicy> policy_;
+  /// One for each configuration that serves: whatever the policy says, nobody goes back for ever.
+  bool rollback_asked_ = false;
   /// Those that failed, oldest first: a policy made anew is told, and where there is none this decides. Else
   /// a file that was rolled back from could be tried again and again.
   std::deque<std::uint64_t> failed_;

@@ -136,5 +136,29 @@ TEST_F(ConfigKeeperTest, AFullDiskCostsTheCopyOnly) {
   EXPECT_EQ(keeper.last_good()->hash, hash_bytes("one"));
 }
 
+/// Says that everything has failed, whatever happens, and that a tick was due long ago.
+class Hysteric final : public RollbackPolicy {
+ public:
+  RollbackDecision on_event(const RollbackEvent&) override {
+    return {RollbackDecision::Action::roll_back, 1, "I do not like it"};
+  }
+  [[nodiscard]] Instant next_deadline() const override { return {}; }
+  [[nodiscard]] std::optional<ConfigHash> proven() const override { return {}; }
+  [[nodiscard]] bool may_try(ConfigHash) const override { return true; }
+};
+
+TEST_F(ConfigKeeperTest, NobodyGoesBackForEver) {
+  ConfigKeeper keeper{*log_, "", [](RollbackLimits) { return std::make_unique<Hysteric>(); }};
+  keeper.serving(now_, config("one"), kNoProbation);
+  EXPECT_TRUE(keeper.serving(now_, config("two"), kRules));
+  EXPECT_FALSE(keeper.sampled(now_, {}));
+  EXPECT_FALSE(keeper.rejected(now_, hash_bytes("three"), "no"));
+  EXPECT_FALSE(keeper.rollback_ended(now_, false)) << "once for each configuration that serves";
+  EXPECT_FALSE(keeper.tick(now_));
+  EXPECT_FALSE(keeper.serving(now_, config("one"), kRules)) << "there is nothing to go back to";
+  EXPECT_FALSE(keeper.may_try(hash_bytes("two"))) << "the watch does not bring it back";
+  EXPECT_TRUE(keeper.may_try(hash_bytes("one"))) << "it proved good";
+}
+
 }  // namespace
 }  // namespace lb
