@@ -38,6 +38,15 @@ std::uint64_t microseconds_since(Instant begin) {
       std::chrono::duration_cast<std::chrono::microseconds>(monotonic_now() - begin).count());
 }
 
+/// A value may be as large as a configuration, and READY, the log and the history of reloads may not.
+std::string cut(const std::string& text) {
+  if (text.size() <= kChangeTextBytesMax) return text;
+  std::size_t end = kChangeTextBytesMax;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U)
+    --end;  // not inside a character
+  return text.substr(0, end) + "... (" + std::to_string(text.size()) + " bytes)";
+}
+
 ReloadRules rules_of(const ReloadConfig& reload) {
   return {.watch = reload.watch,
           .debounce_ms = static_cast<std::uint64_t>(reload.debounce.count()),
@@ -144,8 +153,8 @@ void Generation::compare_with(const ChannelMessage& message) {
   ready_.changes_total = changes->size();
   for (const ConfigChange& change : *changes) {
     if (ready_.changes.size() == kChangesMax) break;
-    ready_.changes.push_back(
-        {static_cast<std::uint8_t>(change.kind), change.path, change.before, change.after, change.words});
+    ready_.changes.push_back({static_cast<std::uint8_t>(change.kind), cut(change.path), cut(change.before),
+                              cut(change.after), cut(change.words)});
   }
   ready_.phases.push_back({"compare", microseconds_since(begin)});
 }

@@ -100,7 +100,8 @@ struct ChangeEntry {
   std::string words{};
   friend bool operator==(const ChangeEntry&, const ChangeEntry&) = default;
 };
-inline constexpr std::size_t kChangesMax = 200;  // of one reload; further ones are counted
+inline constexpr std::size_t kChangesMax = 200;           // of one reload; further ones are counted
+inline constexpr std::size_t kChangeTextBytesMax = 2048;  // of each text of a change; longer ones are cut
 
 /// What the configuration says about reloads (ReloadConfig), for the supervisor, which parses none.
 struct ReloadRules {
