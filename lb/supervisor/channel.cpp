@@ -138,18 +138,42 @@ Result<void> Channel::send(std::uint16_t type, std::string_view body, std::span<
   return flush();
 }
 
+Result<void> Channel::send_owned(std::uint16_t type, std::string_view body, std::vector<Fd>& fds) {
+  LB_ASSERT(fds.size() <= kFdsPerFrame && body.size() <= kBodyInlineMax);
+  if (!socket_) return std::unexpected(Error{.message = "the channel is closed", .os_error = EPIPE});
+  if (queue_.size() >= kFramesQueuedMax) {
+    return std::unexpected(
+        Error{.fault = Fault::self, .message = "a message exceeds the limits of the channel"});
+  }
+  const Header header{.type = type,
+                      .body_bytes = static_cast<std::uint32_t>(body.size()),
+                      .fds = static_cast<std::uint16_t>(fds.size())};
+  queue_.push_back({frame_bytes(header, body), std::move(fds)});
+  fds.clear();
+  const int error = flush_frames();
+  if (error == 0) return {};
+  fds = std::move(queue_.back().fds);
+  queue_.clear();
+  return std::unexpected(system_error("send on the channel", "", error));
+}
+
 Result<void> Channel::flush() {
+  const int error = flush_frames();
+  if (error == 0) return {};
+  queue_.clear();
+  return std::unexpected(system_error("send on the channel", "", error));
+}
+
+/// 0, also when the socket takes no more now, or errno; then the frame is still queued.
+int Channel::flush_frames() {
   while (!queue_.empty()) {
     const Frame& frame = queue_.front();
     const int error = send_frame(socket_.get(), frame.bytes, frame.fds);
-    if (error == EAGAIN || error == ENOBUFS) return {};
-    if (error != 0) {
-      queue_.clear();
-      return std::unexpected(system_error("send on the channel", "", error));
-    }
+    if (error == EAGAIN || error == ENOBUFS) return 0;
+    if (error != 0) return error;
     queue_.pop_front();
   }
-  return {};
+  return 0;
 }
 
 Received Channel::broken(std::string reason) {

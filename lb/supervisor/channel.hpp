@@ -58,6 +58,9 @@ class Channel final {
   /// Sends, or queues what the socket does not take now. The descriptors are duplicated: the caller keeps its
   /// own. Fails when the peer is gone, a limit is exceeded, or there are no descriptors left.
   Result<void> send(std::uint16_t type, std::string_view body, std::span<const int> fds = {});
+  /// The same with one frame's descriptors, which it takes instead of duplicating them. After a failure they
+  /// are the caller's again.
+  Result<void> send_owned(std::uint16_t type, std::string_view body, std::vector<Fd>& fds);
   /// Sends what is queued, as far as the socket takes it. Call when the socket is writable.
   Result<void> flush();
   [[nodiscard]] bool wants_write() const noexcept { return !queue_.empty(); }
@@ -70,6 +73,7 @@ class Channel final {
     std::string bytes;
     std::vector<Fd> fds;
   };
+  int flush_frames();
   Received broken(std::string reason);
   Received take_frame(std::string_view bytes, std::vector<Fd> fds, bool truncated);
 

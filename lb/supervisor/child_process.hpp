@@ -43,5 +43,7 @@ std::string own_program_path(const char* argv0);
 
 /// Raises the limit of open files to its hard limit; harmless when refused.
 void raise_fd_limit() noexcept;
+/// How many descriptors this process may have.
+std::size_t fd_limit() noexcept;
 
 }  // namespace lb

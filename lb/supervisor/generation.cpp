@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 
@@ -30,9 +31,14 @@ std::vector<NamedCounter> named(const CounterTotals& totals) {
 
 }  // namespace
 
+/// The drain has nothing left here: what the data plane says of its own is all that counts.
+bool Generation::may_end() const {
+  return state_ == State::draining && leaving_.empty() && !(channel_.open() && channel_.wants_write());
+}
+
 void Generation::turn() {
   pollfd fds[5] = {{signals_.fd(), POLLIN, 0},
-                   {plane_->drained_fd(), static_cast<short>(state_ == State::draining ? POLLIN : 0), 0},
+                   {may_end() ? plane_->drained_fd() : -1, POLLIN, 0},
                    {-1, 0, 0},
                    {-1, 0, 0},
                    {-1, 0, 0}};
@@ -48,11 +54,16 @@ void Generation::turn() {
   if (orphan_ && fds[3].revents != 0) adopt_supervisor();
   if (handing && channel_.open() && fds[4].revents != 0) hand_over_clients();
   if (!send_error_.empty()) supervisor_lost(std::exchange(send_error_, {}));
-  if (state_ == State::draining && (fds[1].revents & POLLIN) != 0) drained_ = done_ = true;
+  if ((fds[1].revents & POLLIN) == 0) return;
+  // Connections that were handed to us before our drain was known may have come in this very moment.
+  if (channel_.open()) on_channel();
+  pollfd drained{plane_->drained_fd(), POLLIN, 0};
+  if (may_end() && ::poll(&drained, 1, 0) == 1) drained_ = done_ = true;
 }
 
 void Generation::on_channel() {
   if (auto flushed = channel_.flush(); !flushed) return supervisor_lost(flushed.error().message);
+  if (!leaving_.empty()) hand_over_clients();
   for (;;) {
     auto received = channel_.receive();
     if (received.kind == Received::Kind::nothing) return;
@@ -108,9 +119,9 @@ void Generation::on_successor(const ChannelMessage& message) {
 
 void Generation::begin_drain(std::string_view why, std::shared_ptr<const Config> successor, Handoff handoff) {
   if (state_ == State::draining) {
+    if (handoff == Handoff::none) return take_back_clients();  // whoever serves stops too
     // A further one took over meanwhile.
-    if (handoff != Handoff::none) plane_->start_drain(std::move(successor), handoff);
-    return;
+    return plane_->start_drain(std::move(successor), handoff);
   }
   state_ = State::draining;
   orphan_.reset();
@@ -125,23 +136,15 @@ void Generation::begin_drain(std::string_view why, std::shared_ptr<const Config>
 
 /// What the workers have queued goes to the supervisor, which passes it to the generation that serves.
 void Generation::hand_over_clients() {
-  std::vector<HandedClient> clients = plane_->take_handed();
-  std::size_t sent = 0;
-  while (sent < clients.size()) {
-    ClientsMessage message;
-    std::vector<int> fds;
-    for (std::size_t i = sent; i < clients.size() && fds.size() < kFdsPerFrame; ++i) {
-      message.requests.push_back(clients[i].requests);
-      fds.push_back(clients[i].fd.get());
-    }
-    send(message, fds);  // it duplicates what it cannot send at once
-    if (!send_error_.empty()) break;
-    sent += fds.size();
-  }
-  if (sent == clients.size()) return;
-  clients.erase(clients.begin(), clients.begin() + static_cast<std::ptrdiff_t>(sent));
+  const Instant now = monotonic_now();
+  if (leaving_.empty()) leaving_.add(now, plane_->take_handed());
+  if (auto given = leaving_.give(now, channel_); !given) send_error_ = given.error().message;
+}
+
+/// There is nobody to hand over to: the drain ends here.
+void Generation::take_back_clients() {
   plane_->give_up_handoff();
-  plane_->adopt(std::move(clients));
+  if (!leaving_.empty()) plane_->adopt(leaving_.take_all());
 }
 
 void Generation::adopt_clients(ChannelMessage message) {
@@ -170,7 +173,11 @@ void Generation::send_status(std::uint64_t token) {
     status.backends.push_back({backend.name, backend.endpoint, backend.requests, backend.failures,
                                backend.in_flight, backend.aside, backend.resolved});
   }
-  send(status);
+  // One that cannot be sent (a long one takes a descriptor) is missed, and no reason to leave the supervisor.
+  auto sent = send_message(channel_, status);
+  const bool gone = !sent && (sent.error().os_error == EPIPE || sent.error().os_error == ECONNRESET);
+  if (gone) send_error_ = sent.error().message;
+  if (!sent && !gone) log_->write(LogLevel::debug, "status.not_sent", sent.error().message);
 }
 
 void Generation::on_signal(int number) {
@@ -204,7 +211,7 @@ void Generation::on_signal(int number) {
 void Generation::supervisor_lost(const std::string& reason) {
   channel_.close();
   if (state_ == State::draining) {
-    plane_->give_up_handoff();
+    take_back_clients();
     log_->warn("supervisor.lost", "the supervisor is gone; this generation ends its drain",
                {{"reason", reason}});
     return;

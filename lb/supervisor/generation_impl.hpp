@@ -2,6 +2,7 @@
 // generation.cpp serving and draining.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "lb/observe/event_log.hpp"
 #include "lb/reload/machine.hpp"
 #include "lb/supervisor/adopt_listeners.hpp"
+#include "lb/supervisor/client_relay.hpp"
 #include "lb/supervisor/generation.hpp"
 #include "lb/supervisor/messages.hpp"
 #include "lb/supervisor/orphan.hpp"
@@ -56,7 +58,9 @@ class Generation final {
   void on_successor(const ChannelMessage& message);
   void begin_drain(std::string_view why, std::shared_ptr<const Config> successor, Handoff handoff);
   void hand_over_clients();
+  void take_back_clients();
   void adopt_clients(ChannelMessage message);
+  [[nodiscard]] bool may_end() const;
   void send_draining(const DrainingMessage& message);
   void send_status(std::uint64_t token);
   void supervisor_lost(const std::string& reason);
@@ -83,6 +87,7 @@ class Generation final {
   std::unique_ptr<EventLog> log_;
   std::unique_ptr<DataPlane> plane_;
   std::optional<OrphanSocket> orphan_;
+  ClientRelay leaving_{std::numeric_limits<std::size_t>::max()};  // taken from the data plane, not sent yet
   State state_ = State::serving;
   std::string send_error_;
   bool drained_ = false;

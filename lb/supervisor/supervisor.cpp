@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <csignal>
+#include <ranges>
+#include <tuple>
 
 #include "lb/base/hash.hpp"
 #include "lb/config/config.hpp"
@@ -29,6 +31,7 @@ Supervisor::Supervisor(SupervisorOptions options, EventLog& log, SignalFd signal
       machine_(options_.limits),
       now_(monotonic_now()),
       started_(now_),
+      clients_(std::min(ClientRelay::kWaitingMax, fd_limit() / 2)),
       keeper_(log, options_.last_good_path) {
   for (Fd& socket : take_activated_sockets()) listeners_.add_activated(std::move(socket));
 }
@@ -60,14 +63,14 @@ void Supervisor::turn() {
   };
   watch(signals_.fd(), POLLIN, Source::signals);
   if (control_) watch(control_->fd(), POLLIN, Source::control);
-  if (watch_) watch(watch_->fd(), POLLIN, Source::file_watch);
+  if (watch_ && now_ >= watch_not_before_) watch(watch_->fd(), POLLIN, Source::file_watch);
   for (auto& [id, handle] : generations_) {
     watch(handle.channel.fd(), static_cast<short>(handle.channel.wants_write() ? POLLIN | POLLOUT : POLLIN),
           Source::channel, id);
     watch(handle.startup_stderr.fd(), POLLIN, Source::startup_stderr, id);
     if (handle.adopted) watch(handle.pidfd.get(), POLLIN, Source::pidfd, id);
   }
-  Instant until = std::min(machine_.next_deadline(), unasked_deadline());
+  Instant until = std::min({machine_.next_deadline(), unasked_deadline(), clients_.deadline()});
   if (control_) until = std::min(until, control_->next_deadline());
   for (const auto& query : status_queries_) until = std::min(until, query.deadline);
   timespec wait{};
@@ -97,12 +100,13 @@ void Supervisor::turn() {
         if (handle != nullptr) ended(watched[i].id, "ended");
         break;
       case Source::file_watch:
-        on_file_watch();
+        if (watch_) on_file_watch();  // an event before this one may have switched it off
         break;
     }
   }
   if (!done_ && now_ >= machine_.next_deadline()) feed(Tick{});
   if (!done_) unasked();
+  if (!done_) pass_on_clients();
   if (!done_ && control_ && now_ >= control_->next_deadline()) on_control();
   if (!done_) settle_status(false);
 }
@@ -273,7 +277,7 @@ void Supervisor::on_message(GenerationId id, ChannelMessage message) {
       break;
     case MessageType::clients:
       if (const auto m = decode<ClientsMessage>(message); m && m->requests.size() == message.fds.size()) {
-        return pass_on_clients(id, std::move(message));
+        return on_clients(id, *m, std::move(message.fds));
       }
       break;
     case MessageType::drained:
@@ -395,22 +399,54 @@ void Supervisor::on_ready(GenerationId id, const ReadyMessage& message, std::vec
   feed(Ready{id, Milliseconds{message.drain_timeout_ms}});
 }
 
-/// Idle client connections go on to whoever serves; they wait when nobody does just now. A generation that
-/// drains for the end of the service keeps what it is given, and closes it in its own way.
-void Supervisor::pass_on_clients(GenerationId from, ChannelMessage message) {
-  const auto current = machine_.current();
-  GenerationHandle* to = current && *current != from ? find(*current) : nullptr;
-  if (to != nullptr && give_clients(*to, message)) return;
-  if (machine_.mode() != ReloadMachine::Mode::running) return;
+void Supervisor::on_clients(GenerationId from, const ClientsMessage& message, std::vector<Fd> fds) {
+  std::vector<HandedClient> clients;
+  for (std::size_t i = 0; i < fds.size(); ++i) {
+    clients.push_back({.fd = std::move(fds[i]), .requests = message.requests[i]});
+  }
+  const bool others = !clients_.empty();
+  if (const std::size_t closed = clients_.add(now_, std::move(clients)); closed > 0) {
+    log_.error("handover.closed", "too many connections wait to be taken over; closed",
+               {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(closed)}});
+  }
+  pass_on_clients();
+  if (others || clients_.empty()) return;
   log_.warn("handover.waiting", "no generation can take over connections just now",
-            {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(message.fds.size())}});
-  stranded_clients_.push_back(std::move(message));
+            {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(clients_.size())}});
 }
 
-bool Supervisor::give_clients(GenerationHandle& to, const ChannelMessage& message) {
-  std::vector<int> fds;
-  for (const Fd& fd : message.fds) fds.push_back(fd.get());
-  return to.channel.send(message.type, message.body, fds).has_value();
+/// Idle client connections go on to whoever serves; they wait when nobody does, or cannot take them, just
+/// now.
+void Supervisor::pass_on_clients() {
+  if (clients_.empty()) return;
+  GenerationHandle* to = taker_of_clients();
+  if (to != nullptr) std::ignore = clients_.give(now_, to->channel);  // its end is told otherwise
+  const bool stopping = machine_.mode() != ReloadMachine::Mode::running;
+  if (clients_.empty() || (now_ < clients_.deadline() && !(stopping && to == nullptr))) return;
+  const std::size_t closed = clients_.take_all().size();
+  log_.warn("handover.closed", "nobody could take over connections; closed",
+            {{"connections", static_cast<std::int64_t>(closed)}});
+}
+
+/// When the service stops it is one that drains, which closes them in its own way. First it learns that
+/// nobody serves any more, so that it does not hand them over in its turn.
+GenerationHandle* Supervisor::taker_of_clients() {
+  const auto able = [](const GenerationHandle& handle) {
+    return handle.ready && handle.channel.open() && handle.ended.empty() && !handle.drained;
+  };
+  if (machine_.mode() == ReloadMachine::Mode::running) {
+    const auto current = machine_.current();
+    GenerationHandle* handle = current ? find(*current) : nullptr;
+    return handle != nullptr && able(*handle) ? handle : nullptr;
+  }
+  for (auto& [id, handle] : std::views::reverse(generations_)) {
+    const auto phase = machine_.phase(id);
+    if (phase != ReloadMachine::Phase::handing && phase != ReloadMachine::Phase::draining) continue;
+    if (!able(handle)) continue;
+    if (!std::exchange(handle.told_of_exit, true) && !send_message(handle.channel, DrainMessage{})) continue;
+    return &handle;
+  }
+  return nullptr;
 }
 
 void Supervisor::on_draining(GenerationId id, const DrainingMessage& message) {

@@ -96,7 +96,6 @@ void Supervisor::promote(GenerationId id) {
     listeners_.add(handle->ready->opened[i], std::move(handle->opened[i]));
   }
   handle->opened.clear();
-  for (const ChannelMessage& clients : std::exchange(stranded_clients_, {})) give_clients(*handle, clients);
   keep(id);
   if (!pid_file_) return;
   if (auto published = pid_file_->publish(); !published) {
@@ -120,6 +119,7 @@ void Supervisor::hand_over(const HandOver& command) {
 void Supervisor::drain_for_exit(GenerationId id) {
   GenerationHandle* handle = find(id);
   if (handle == nullptr) return;
+  handle->told_of_exit = true;
   if (!send_message(handle->channel, DrainMessage{})) handle->signal(SIGUSR2);
 }
 
@@ -160,6 +160,7 @@ void Supervisor::note(const Note& command) {
                  {{"generation", generation}});
       return;
     case NoteKind::fallback:
+      fell_back_ = true;
       return log_.error("start.fallback",
                         "the file is bad, starting the last good configuration: " + command.text,
                         {{"path", keeper_.path()}});

@@ -219,5 +219,52 @@ TEST_F(SupervisorTest, OutOfDescriptorsRejectsAndRecovers) {
   EXPECT_EQ(reload(pid)["event"], "reload.applied");
 }
 
+/// In clock ticks.
+std::uint64_t cpu_time(pid_t pid) {
+  const std::string stat = slurp("/proc/" + std::to_string(pid) + "/stat");
+  std::istringstream fields{stat.substr(stat.rfind(')') + 2)};
+  std::uint64_t user = 0, system = 0;
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  fields >> user >> system;
+  return user + system;
+}
+
+TEST_F(SupervisorTest, AFileThatChangedBeforeTheStopKeepsNobodyBusy) {
+  options_.limits.exit_grace = milliseconds{100};
+  const Json watched{{"reload", {{"watch", true}, {"debounce", 0.01}}}, {"drain_timeout", 3}};
+  write_config("endless-drain", watched);
+  const pid_t pid = start_ready();
+  await("watch.on");
+  write_config("hang-loading", watched);
+  await("reload.begin");
+  write_config("", watched);  // to be looked at after the reload in flight
+  ::usleep(200'000);
+  ::kill(pid, SIGTERM);
+  await("drain.begin");
+  const std::uint64_t before = cpu_time(pid);
+  ::usleep(1'000'000);
+  EXPECT_LT(cpu_time(pid) - before, static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK)) / 4);
+  EXPECT_EQ(exit_code_of(pid), 0);
+}
+
+TEST_F(SupervisorTest, AWatchSwitchedOffByAGenerationThatDiesAtOnce) {
+  write_config({}, {{"reload", {{"watch", true}, {"debounce", 0.01}}}});
+  const pid_t pid = start_ready();
+  const std::string where = address();
+  await("watch.on");
+  write_config("slow-warming", {{"reload", {{"watch", false}}}});
+  eventually("generation 2 warms up", [&] { return has_child(pid, "lb-gen-2"); });
+  ::kill(pid, SIGSTOP);
+  eventually("generation 2 serves too", [&] { return greeting(where) == "generation 2"; });
+  for (const std::string& child : children_of(pid)) {
+    if (slurp("/proc/" + child + "/comm") == "lb-gen-2\n") ::kill(std::stoi(child), SIGKILL);
+  }
+  write_config({});  // the watch has something to tell, and its end is in the READY before the death
+  ::kill(pid, SIGCONT);
+  await("generation.restarted");
+  EXPECT_TRUE(running(pid));
+}
+
 }  // namespace
 }  // namespace lb

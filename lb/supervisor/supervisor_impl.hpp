@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "lb/supervisor/client_relay.hpp"
 #include "lb/supervisor/config_keeper.hpp"
 #include "lb/supervisor/file_watch.hpp"
 #include "lb/supervisor/generation_handle.hpp"
@@ -54,6 +55,7 @@ class Supervisor final {
   static constexpr std::size_t kChangesLoggedMax = 20;   // likewise
   static constexpr auto kSampleOnProbation = std::chrono::seconds{1};
   static constexpr auto kSampleOtherwise = std::chrono::seconds{5};  // so that "before" is known
+  static constexpr auto kUnaskedPause = std::chrono::milliseconds{10};
   static constexpr auto kStatusTimeout = std::chrono::milliseconds{500};
   static constexpr auto kAdoptTimeout = std::chrono::seconds{2};
 
@@ -73,8 +75,9 @@ class Supervisor final {
   void on_loaded(GenerationId id, const LoadedMessage& message);
   void on_ready(GenerationId id, const ReadyMessage& message, std::vector<Fd> fds);
   void on_draining(GenerationId id, const DrainingMessage& message);
-  void pass_on_clients(GenerationId from, ChannelMessage message);
-  bool give_clients(GenerationHandle& to, const ChannelMessage& message);
+  void on_clients(GenerationId from, const ClientsMessage& message, std::vector<Fd> fds);
+  void pass_on_clients();
+  [[nodiscard]] GenerationHandle* taker_of_clients();
   void on_channel_end(GenerationId id, const std::string& reason);
   void reap();
   void ended(GenerationId id, const std::string& how);
@@ -136,14 +139,17 @@ class Supervisor final {
   std::string control_path_;
   std::optional<PidFile> pid_file_;
   std::unique_ptr<ControlPort> control_;
-  /// Client connections that were handed over while nobody served: for the next one that does.
-  std::vector<ChannelMessage> stranded_clients_;
+  ClientRelay clients_;  // handed over, for whoever serves
   ConfigKeeper keeper_;
   TrafficSampler sampler_;
   Instant sample_at_ = kNever;
   std::optional<ReloadRules> rules_;
   std::unique_ptr<FileWatch> watch_;
   bool file_changed_ = false;  // to be considered once no reload is in flight
+  bool fell_back_ = false;     // at the start, because the file was bad
+  // Whatever the code behind a seam says is due, it is asked no sooner.
+  Instant watch_not_before_{};
+  Instant policy_not_before_{};
   std::string rollback_reason_;
   int terms_ = 0;
   bool done_ = false;

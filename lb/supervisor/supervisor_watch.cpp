@@ -36,13 +36,14 @@ void Supervisor::use_rules(const ReloadRules& rules) {
   }
   watch_ = std::move(*opened);
   // It reports changes from now on; one between the loading of the file and now would be lost.
-  file_changed_ = first && !options_.fallback_last_good;
+  file_changed_ = !(first && fell_back_);
   log_.info("watch.on", "reloading when the content of the file changes", {{"file", options_.config_path}});
 }
 
 // ---- the file ----
 
 void Supervisor::on_file_watch() {
+  watch_not_before_ = now_ + kUnaskedPause;
   const auto changed = watch_->poll(now_);
   if (!changed) {
     log_.error("watch.off", changed.error().message, {{"file", options_.config_path}});
@@ -55,9 +56,9 @@ void Supervisor::on_file_watch() {
 /// The file may have other content than what serves. A reload in flight may be about just that, so it is
 /// awaited.
 void Supervisor::consider_file() {
-  if (!file_changed_ || machine_.reload_in_flight() || machine_.mode() != ReloadMachine::Mode::running)
-    return;
+  if (!file_changed_ || machine_.reload_in_flight()) return;
   file_changed_ = false;
+  if (machine_.mode() != ReloadMachine::Mode::running) return;
   const auto text = read_file(options_.config_path, kConfigBytesMax);
   if (!text) return;  // it is gone again: its return will be told
   const std::uint64_t hash = hash_bytes(*text);
@@ -76,20 +77,24 @@ void Supervisor::consider_file() {
 // ---- time ----
 
 Instant Supervisor::unasked_deadline() const {
-  Instant until = std::min(sample_at_, keeper_.next_deadline());
-  if (watch_) until = std::min(until, watch_->next_deadline());
+  Instant until = std::min(sample_at_, std::max(keeper_.next_deadline(), policy_not_before_));
+  if (watch_) until = std::min(until, std::max(watch_->next_deadline(), watch_not_before_));
+  if (watch_ && now_ < watch_not_before_) until = std::min(until, watch_not_before_);  // to poll it again
   if (file_changed_ && !machine_.reload_in_flight()) until = now_;
   return until;
 }
 
 void Supervisor::unasked() {
-  if (watch_ && now_ >= watch_->next_deadline()) on_file_watch();
+  if (watch_ && now_ >= std::max(watch_->next_deadline(), watch_not_before_)) on_file_watch();
   consider_file();
   if (now_ >= sample_at_) {
     sample_at_ = now_ + (keeper_.on_probation() ? kSampleOnProbation : kSampleOtherwise);
     request_statuses(nullptr);
   }
-  if (now_ >= keeper_.next_deadline()) carry_out_rollback(keeper_.tick(now_));
+  if (now_ >= std::max(keeper_.next_deadline(), policy_not_before_)) {
+    policy_not_before_ = now_ + kUnaskedPause;
+    carry_out_rollback(keeper_.tick(now_));
+  }
 }
 
 // ---- probation ----
@@ -117,7 +122,9 @@ void Supervisor::request_statuses(StatusQuery* query) {
   const StatusRequestMessage request{.token = ++status_token_};
   std::set<GenerationId> asked;
   for (auto& [id, handle] : generations_) {
-    if (handle.ready && send_message(handle.channel, request)) asked.insert(id);
+    // One that does not read is not asked again and again: its queue is for more important messages.
+    const bool reads = handle.ready && !handle.channel.wants_write();
+    if (reads && send_message(handle.channel, request)) asked.insert(id);
   }
   // An earlier question still open is answered by these newer answers too.
   for (auto& earlier : status_queries_) earlier.awaited = asked;
