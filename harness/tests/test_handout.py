@@ -186,3 +186,13 @@ def test_goals_are_taken_out_of_a_makefile():
 def test_a_section_is_taken_out_of_a_text():
     text = "# T\n\n## A\na\n\n## For the instructor\nb\n\n### c\nd\n\n## Z\nz\n"
     assert handout.without_section(text, "For the instructor") == "# T\n\n## A\na\n\n## Z\nz\n"
+
+
+def test_tests_are_taken_out_of_a_file():
+    text = "TEST(A, B) {\n  {\n  }\n}\n\nTEST_F(A, C) {\n  x;\n}\n\nTEST(A, D) {\n}\n"
+    assert handout.without_tests(text, "A, C") == "TEST(A, B) {\n  {\n  }\n}\n\nTEST(A, D) {\n}\n"
+    text = "import os\n\n\ndef test_a():\n    x\n\n    y\n\n\ndef test_ab():\n    z\n"
+    assert handout.without_tests(text, "test_a") == "import os\n\n\ndef test_ab():\n    z\n"
+    assert handout.without_tests(text, "test_ab") == "import os\n\n\ndef test_a():\n    x\n\n    y\n\n\n"
+    with pytest.raises(SystemExit, match="0 tests A, E"):
+        handout.without_tests(text, "A, E")
