@@ -217,7 +217,8 @@ constexpr auto kTimeoutKeys = std::to_array<KeySpec>({
      .type = KeyType::seconds,
      .min = kSecondsMin,
      .max = kDay,
-     .help = "While draining, a kept-alive client connection idle for this long is closed.",
+     .help =
+         "Draining with nobody to hand it to, a kept-alive client connection idle for this long is closed.",
      .slot = slot<&TimeoutsConfig::quiet>},
 });
 constexpr Section kTimeouts{.pointer = "/timeouts", .keys = kTimeoutKeys};

@@ -53,7 +53,7 @@ struct TimeoutsConfig {
   Milliseconds response{60'000};   // from the request sent to the response's head
   Milliseconds body{30'000};       // without progress of a body, either way
   Milliseconds tunnel{3'600'000};  // an upgraded connection without a byte, either way
-  Milliseconds quiet{1'000};       // draining: an idle kept-alive client connection is closed after this
+  Milliseconds quiet{1'000};       // draining, and nobody to hand it to: an idle client connection is closed
   friend bool operator==(const TimeoutsConfig&, const TimeoutsConfig&) = default;
 };
 
