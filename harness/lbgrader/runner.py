@@ -19,6 +19,7 @@ from .check import CheckFailed, CouldNotGrade, NotImplementedYet
 LINE_BYTES_MAX = 16 << 20
 LOG_BYTES_SHOWN, REPORT_BYTES_MAX = 4000, 256 << 10
 _FORGED = "it is written to that channel: only what the code does is judged, nothing that it says"
+PATIENCE = 10
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=8:strict_string_checks=1:"
                     "detect_stack_use_after_return=1",
@@ -30,6 +31,38 @@ def environment():
     """What a submission's process finds in its environment: nothing of the grader's."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": os.getcwd(),
             "TMPDIR": os.getcwd(), **SANITIZERS}
+
+
+class _Patience:
+    """How long one answer may take. On a machine that is busy with other things a process that computes is
+    given the processor time that it would have had, up to PATIENCE times as long; one that sleeps is not."""
+
+    def __init__(self, pid, seconds_max):
+        self._pid, self._seconds_max = pid, seconds_max
+        self._began, self._used = time.monotonic(), self._processor_seconds()[0]
+
+    def wait(self, channel):
+        """Until there is something to read; False: it hangs."""
+        while True:
+            over = time.monotonic() - self._began
+            left = self._seconds_max - over
+            if left <= 0:
+                used, computes = self._processor_seconds()
+                enough = used - self._used >= self._seconds_max or over > PATIENCE * self._seconds_max
+                if enough or not computes:
+                    return bool(select.select([channel], [], [], 0)[0])
+                left = 0.05
+            if select.select([channel], [], [], left)[0]:
+                return True
+
+    def _processor_seconds(self):
+        """(used so far, whether it wants more)"""
+        try:
+            with open(f"/proc/{self._pid}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] in "RD"
+        except (OSError, ValueError, IndexError):
+            return 0.0, False
 
 
 class Student:
@@ -57,9 +90,9 @@ class Student:
         """The answer of one request. Raises CheckFailed when the submission throws, hangs, crashes or
         leaves."""
         self._send({"do": do, **arguments})
-        deadline = time.monotonic() + self.seconds_max
+        patience = _Patience(self._child.pid, self.seconds_max)
         while True:
-            message = self._receive(deadline, do)
+            message = self._receive(patience)
             if "return" in message:
                 return message["return"]
             if "not_implemented" in message:
@@ -104,10 +137,9 @@ class Student:
         except OSError:
             pass  # it is gone or stuck: the next receive says which
 
-    def _receive(self, deadline, do):
+    def _receive(self, patience):
         while b"\n" not in self._input:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+            if not patience.wait(self._socket):
                 raise CheckFailed(f"the call returns within {self.seconds_max:g} s", "none: it hangs",
                                   self.output(),
                                   "a loop without end, or a call that waits for something")
@@ -116,7 +148,7 @@ class Student:
             except OSError:
                 part = b""
             if not part:
-                raise self._ended_failure(do)
+                raise self._ended_failure()
             self._input += part
             if len(self._input) > LINE_BYTES_MAX:
                 raise CheckFailed("the call returns", "an answer of more than 16 MiB", self.output())
@@ -130,7 +162,7 @@ class Student:
                               _FORGED)
         return message
 
-    def _ended_failure(self, do):
+    def _ended_failure(self):
         """The process closed its end: how, and why if its output says so."""
         try:
             status = self._child.wait(timeout=2)

@@ -3,12 +3,13 @@ saves."""
 
 import json
 import os
+import socket
 import sys
 import textwrap
 import threading
 
 import pytest
-from lbgrader import building, check, doctor, flake, grading, hints, watching
+from lbgrader import building, check, doctor, flake, grading, hints, runner, watching
 from lbgrader.check import Check, CheckFailed, CouldNotGrade
 from lbharness.errors import CannotMeasure, ChildDied
 
@@ -31,14 +32,14 @@ def judge(tmp_path):
     """judge(function, body of the runner's loop): the fields of a check's result."""
 
     def run(function, body=ECHO, **more):
-        runner = tmp_path / "a" / "b" / "program"
-        runner.parent.mkdir(parents=True, exist_ok=True)
+        program = tmp_path / "a" / "b" / "program"
+        program.parent.mkdir(parents=True, exist_ok=True)
         body = textwrap.indent(textwrap.dedent(body), "    ")
-        runner.write_text(RUNNER.format(python=sys.executable, body=body))
-        runner.chmod(0o755)
+        program.write_text(RUNNER.format(python=sys.executable, body=body))
+        program.chmod(0o755)
         seconds = more.pop("seconds_max", 10.0)
         one = Check(3, 1, "a check", 5, "unit", "the usual cause", function, False, seconds)
-        return grading.run_check(one, 7, runner=runner)
+        return grading.run_check(one, 7, runner=program)
 
     return run
 
@@ -85,6 +86,20 @@ def test_what_a_submission_may_do(judge, body, seen):
     assert fields["not_implemented"] == seen.startswith("not implemented")
 
 
+@pytest.mark.parametrize(
+    "used, computes, answered", [(0.0, True, True), (0.0, False, False), (9.0, True, False)])
+def test_a_process_that_gets_no_processor_is_waited_for(used, computes, answered):
+    ours, theirs = socket.socketpair()
+    patience = runner._Patience(os.getpid(), 0.05)
+    patience._used, patience._processor_seconds = 0.0, lambda: (used, computes)
+    answer = threading.Timer(0.25, theirs.send, [b"x"])
+    answer.start()
+    assert patience.wait(ours) == answered
+    answer.join()
+    ours.close()
+    theirs.close()
+
+
 def test_a_process_that_stays_costs_the_check(judge):
     forks = ('r, w = os.pipe()\nif os.fork() == 0:\n    os.setsid(); os.write(w, b"x"); time.sleep(4712)\n'
              "os.read(r, 1)")
@@ -118,12 +133,13 @@ def test_a_balancer_that_dies_is(judge):
     assert judge(dies)["blame"] == "student"
 
 
-def test_a_check_without_end(judge):
+def test_a_check_without_end(judge, monkeypatch):
     def endless(lab):
         lab.step("now")
         while True:
             pass
 
+    monkeypatch.setattr(grading, "crowded", lambda: 1.0)
     fields = judge(endless, seconds_max=0.5)
     assert fields["verdict"] == "fail" and "ends within 0.5 s" in fields["expected"] and fields["story"]
 
