@@ -63,15 +63,15 @@ def limits(lab):
         reader.expect_error(
             opening * 33 + "x" + closing * 33, f"1:{len(opening) * 32 + 1}", None, "32 levels"
         )
-    lab.step("a million brackets that are not closed, and a million dashes")
-    reader.expect_fault("[" * 1_000_000, (1,))
-    reader.expect_fault("- " * 1_000_000, (1,))
+    lab.step("200,000 brackets that are not closed, and as many dashes")
+    reader.expect_fault("[" * 200_000, (1,))
+    reader.expect_fault("- " * 200_000, (1,))
     lab.step("200 kB of text, used 400 times")
     text = "a: &a " + "x" * 200_000 + "\nb: [" + ",".join(["*a"] * 400) + "]\n"
     reader.expect_error(text, None, None, "67,108,864", quiet=True)
     reader.expect_memory(1200)
     lab.step("other random files")
-    for _ in range(40):
+    for _ in range(20):
         seed = lab.rng.randrange(1 << 30, 1 << 31)
         members, options = reader.random_members(seed)
 
