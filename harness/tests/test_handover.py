@@ -128,7 +128,7 @@ def test_nobody_is_closed_over_30_reloads(start_lb, config):
 
 
 def test_connections_wait_for_a_stopped_generation(start_lb, config):
-    """More messages than the channel queues: each idle connection is one of its own."""
+    """Each that becomes idle meanwhile goes to the one that does not read."""
     lb = start_lb(labelled(config, 0))
     with KeptAlive(lb.address) as clients:
         lb.reload_config(labelled(config, 1))

@@ -204,13 +204,27 @@ Received Channel::receive() {
       return {.kind = ended_};
     }
     auto fds = take_fds(message);
-    if ((message.msg_flags & MSG_CTRUNC) != 0) {
-      return broken("descriptors were lost on the channel: too many open files (see ulimit -n)");
-    }
-    auto received = take_frame(std::string_view{bytes}.substr(0, static_cast<std::size_t>(n)), std::move(fds),
-                               (message.msg_flags & MSG_TRUNC) != 0);
+    const std::string_view frame = std::string_view{bytes}.substr(0, static_cast<std::size_t>(n));
+    if ((message.msg_flags & MSG_CTRUNC) != 0) return take_short_frame(frame, std::move(fds));
+    auto received = take_frame(frame, std::move(fds), (message.msg_flags & MSG_TRUNC) != 0);
     if (received.kind != Received::Kind::nothing) return received;
   }
+}
+
+/// The kernel gave us the first of its descriptors, as many as we may have.
+Received Channel::take_short_frame(std::string_view bytes, std::vector<Fd> fds) {
+  const std::string reason = "descriptors were lost on the channel: too many open files (see ulimit -n)";
+  Header header;
+  if (bytes.size() < sizeof header) return broken("a frame is shorter than its header");
+  std::memcpy(&header, bytes.data(), sizeof header);
+  const bool whole = header.magic == kMagic && header.version == kChannelVersion && !collecting_ &&
+                     header.body_bytes == bytes.size() - sizeof header && (header.flags & kFlagMore) == 0;
+  if (!whole || fds.size() >= header.fds) return broken(reason);
+  return {.kind = Received::Kind::short_of_fds,
+          .message = {.type = header.type,
+                      .body = std::string{bytes.substr(sizeof header)},
+                      .fds = std::move(fds)},
+          .reason = reason};
 }
 
 Received Channel::take_frame(std::string_view bytes, std::vector<Fd> fds, bool truncated) {

@@ -6,8 +6,9 @@
 // in the machine's byte order (both ends are on one machine), with the descriptors as SCM_RIGHTS.
 //   flag 1 "more":    the message goes on; this frame only brings descriptors, at most kFdsPerFrame
 //   flag 2 "in file": the body did not fit; it is the content of the last descriptor, a sealed memory file
-// Anything else - another magic or version, a length that does not match, descriptors lost because a process
-// ran out of them - breaks the channel for good: what was received is closed, and the reason told.
+// Anything else - another magic or version, a length that does not match - breaks the channel for good: what
+// was received is closed, and the reason told. So do descriptors lost because this process ran out of them,
+// in a message of several frames; one of a single frame is short_of_fds.
 #pragma once
 
 #include <cstdint>
@@ -37,10 +38,16 @@ struct ChannelMessage {
 };
 
 struct Received {
-  enum class Kind : std::uint8_t { message, nothing, closed, broken };
+  enum class Kind : std::uint8_t {
+    message,
+    nothing,
+    closed,
+    broken,
+    short_of_fds  // a message without its last descriptors (without its body, if that was in a file)
+  };
   Kind kind = Kind::nothing;
   ChannelMessage message{};
-  std::string reason{};  // broken: why
+  std::string reason{};  // broken, short_of_fds: why
 };
 
 class Channel final {
@@ -76,6 +83,7 @@ class Channel final {
   int flush_frames();
   Received broken(std::string reason);
   Received take_frame(std::string_view bytes, std::vector<Fd> fds, bool truncated);
+  Received take_short_frame(std::string_view bytes, std::vector<Fd> fds);
 
   Fd socket_;
   std::deque<Frame> queue_;

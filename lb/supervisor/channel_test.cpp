@@ -201,13 +201,34 @@ TEST_F(ChannelTest, OutOfDescriptorsIsToldAndNothingLeaks) {
   rlimit tight = old;
   tight.rlim_cur = before + 10;
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
-  const auto received = b_.receive();
+  auto received = b_.receive();
   const auto sent = a_.send(3, "b", fds);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
-  EXPECT_EQ(received.kind, Received::Kind::broken);
+  EXPECT_EQ(received.kind, Received::Kind::short_of_fds);
+  EXPECT_EQ(received.message.type, 3);
+  EXPECT_EQ(received.message.body, "b");
+  EXPECT_FALSE(received.message.fds.empty());
+  EXPECT_LT(received.message.fds.size(), fds.size());
+  received.message.fds.clear();
   EXPECT_NE(received.reason.find("too many open files"), std::string::npos);
   EXPECT_FALSE(sent);
   EXPECT_EQ(open_fds(), before);
+  ASSERT_TRUE(a_.send(4, "it goes on"));
+  EXPECT_EQ(b_.receive().message.body, "it goes on");
+}
+
+TEST_F(ChannelTest, OutOfDescriptorsInAMessageOfSeveralFramesBreaksIt) {
+  std::vector<int> fds(kFdsPerFrame + 50, STDERR_FILENO);
+  ASSERT_TRUE(a_.send(3, "b", fds));
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  rlimit tight = old;
+  tight.rlim_cur = open_fds() + 10;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  const auto received = b_.receive();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  EXPECT_EQ(received.kind, Received::Kind::broken);
+  EXPECT_EQ(b_.receive().kind, Received::Kind::broken);
 }
 
 template <class M>

@@ -69,6 +69,12 @@ void Generation::on_channel() {
     if (received.kind == Received::Kind::nothing) return;
     if (received.kind == Received::Kind::closed) return supervisor_lost("its end of the channel was closed");
     if (received.kind == Received::Kind::broken) return supervisor_lost(received.reason);
+    if (received.kind == Received::Kind::short_of_fds) {
+      // Connections are lost, but not the supervisor.
+      log_->error("channel.short", received.reason, {{"type", std::int64_t{received.message.type}}});
+      if (received.message.type != static_cast<std::uint16_t>(MessageType::clients))
+        return supervisor_lost(received.reason);
+    }
     on_message(std::move(received.message));
   }
 }
@@ -149,7 +155,7 @@ void Generation::take_back_clients() {
 
 void Generation::adopt_clients(ChannelMessage message) {
   const auto order = decode<ClientsMessage>(message);
-  if (!order || order->requests.size() != message.fds.size()) {
+  if (!order || order->requests.size() < message.fds.size()) {
     log_->error("channel.unexpected", "a malformed CLIENTS of the supervisor was ignored");
     return;
   }

@@ -77,7 +77,7 @@ std::optional<ChannelMessage> Generation::await(MessageType type) {
            "unexpected message " + std::to_string(received.message.type) + " on the channel");
       return std::nullopt;
     }
-    if (received.kind == Received::Kind::broken) fail(StartFailure::other, received.reason);
+    if (!received.reason.empty()) fail(StartFailure::other, received.reason);
     if (received.kind != Received::Kind::nothing) return std::nullopt;
     pollfd fds[] = {{channel_.fd(), POLLIN, 0}, {signals_.fd(), POLLIN, 0}};
     ::poll(fds, 2, -1);

@@ -236,11 +236,26 @@ void Supervisor::on_channel(GenerationId id) {
         return on_channel_end(id, {});
       case Received::Kind::broken:
         return on_channel_end(id, received.reason);
+      case Received::Kind::short_of_fds:
+        if (!on_short_message(id, received)) return on_channel_end(id, received.reason);
+        break;
       case Received::Kind::message:
         on_message(id, std::move(received.message));
         break;
     }
   }
+}
+
+/// We have no descriptors left. Of client connections that costs some, of a status all; anything else cannot
+/// be done without. False: it was such.
+bool Supervisor::on_short_message(GenerationId id, Received& received) {
+  const auto type = static_cast<MessageType>(received.message.type);
+  if (type != MessageType::clients && type != MessageType::status) return false;
+  log_.error("channel.short", received.reason, {{"generation", number(id)}});
+  const auto clients = decode<ClientsMessage>(received.message);
+  if (clients && clients->requests.size() > received.message.fds.size())
+    on_clients(id, *clients, std::move(received.message.fds));
+  return true;
 }
 
 /// A generation that has closed its end is ending; how it ended is told by its process. One that speaks

@@ -71,6 +71,7 @@ class Supervisor final {
   void on_signal(const ReceivedSignal& signal);
   void on_control();
   void on_channel(GenerationId id);
+  bool on_short_message(GenerationId id, Received& received);
   void on_message(GenerationId id, ChannelMessage message);
   void on_loaded(GenerationId id, const LoadedMessage& message);
   void on_ready(GenerationId id, const ReadyMessage& message, std::vector<Fd> fds);
