@@ -18,6 +18,7 @@ enum class Sabotage : std::uint8_t {
   lose_kill,
   lose_restart,
   release_too_early,
+  refuse_rollback,
 };
 
 struct Report {

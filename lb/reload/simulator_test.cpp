@@ -403,7 +403,11 @@ class World {
     if (booted_ && chance(10)) {
       if (!rollback_open_) rollback_of_ = machine_.current();
       rollback_open_ = true;
-      feed(RollbackRequested{}, "worse than before");
+      if (sabotage_ == Sabotage::refuse_rollback) {
+        answer(Answer{.rollback = true, .from = machine_.current(), .reason = "no"});
+      } else {
+        feed(RollbackRequested{}, "worse than before");
+      }
     }
     if (exited_) return;
     const std::uint32_t what = random_.below(100);
@@ -598,7 +602,8 @@ INSTANTIATE_TEST_SUITE_P(All, ReloadSimulatorControl,
                                          std::pair{Sabotage::answer_twice, "answered twice"},
                                          std::pair{Sabotage::lose_kill, "was killed and still lives"},
                                          std::pair{Sabotage::lose_restart, "nobody restarts it"},
-                                         std::pair{Sabotage::release_too_early, "not held"}));
+                                         std::pair{Sabotage::release_too_early, "not held"},
+                                         std::pair{Sabotage::refuse_rollback, "nobody undoes it"}));
 
 }  // namespace
 }  // namespace lb::simulator
