@@ -222,6 +222,11 @@ void Generation::supervisor_lost(const std::string& reason) {
                {{"reason", reason}});
     return;
   }
+  if (orphan_) {  // its file is there already; published anew it would be removed with the old one
+    log_->warn("supervisor.lost", "the new supervisor is gone again; waiting for another",
+               {{"reason", reason}, {"socket", orphan_->path()}});
+    return;
+  }
   auto orphan = OrphanSocket::publish(control_path_, number_);
   if (!orphan) {
     log_->error("supervisor.lost", "the supervisor is gone; serving on, but no new one can take over",

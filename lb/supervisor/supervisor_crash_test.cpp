@@ -92,6 +92,28 @@ TEST_F(SupervisorTest, OrphanOutlivesANewSupervisorThatCannotStart) {
   EXPECT_EQ(greeting(where), "generation 2");
 }
 
+TEST_F(SupervisorTest, OrphanWaitsOnAfterANewSupervisorThatDiesAtOnce) {
+  const pid_t first = start_ready();
+  const std::string where = address();
+  const pid_t generation = generation_pid();
+  ::kill(first, SIGKILL);
+  ::waitpid(first, nullptr, 0);
+  await("supervisor.lost");
+  ::kill(generation, SIGSTOP);
+  {
+    const Fd fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+    sockaddr_un path{};
+    path.sun_family = AF_UNIX;
+    (folder_ / "lb.pid.sock.orphan.1").string().copy(path.sun_path, sizeof path.sun_path - 1);
+    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&path), sizeof path), 0);
+  }
+  ::kill(generation, SIGCONT);
+  await("supervisor.lost", 2);
+  start_ready();
+  EXPECT_EQ(await("supervisor.adopt")["generation"], 1);
+  EXPECT_EQ(greeting(where), "generation 2");
+}
+
 TEST_F(SupervisorTest, TwoOrphansOfOneCrashAreBothAdopted) {
   const pid_t first = start_ready();
   const std::string where = address();
