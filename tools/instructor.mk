@@ -4,13 +4,13 @@ GRADES ?= grades
 
 .PHONY: handout verify-handout grade-all
 
-handout: ## the students' tree: build/handout/lb-labs and lb-labs.tar.gz, without solutions, bug bank, hidden checks
+handout: ## the students' tree, without solutions and hidden checks: build/handout/lb-labs.tar.gz
 	@$(PY) harness/handout.py
 
-verify-handout: ## builds the hand-out in a folder of its own and compares its scores with what they should be; minutes
+verify-handout: ## builds the hand-out elsewhere and looks whether it scores as it should; minutes
 	@tools/setup.sh --check build
 	@$(PY) harness/handout.py --verify
 
-grade-all: ## a folder of submissions: SUBMISSIONS=folder GRADES=folder SEED=n ARGS='--jobs 2 --only alice'
+grade-all: ## grade a folder: SUBMISSIONS=folder GRADES=folder SEED=n ARGS='--jobs 2 --only alice'
 	@tools/setup.sh --check build
 	@$(PY) harness/grade_all.py $(SUBMISSIONS) --out $(GRADES) $(if $(SEED),--seed $(SEED)) $(ARGS)

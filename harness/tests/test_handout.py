@@ -8,6 +8,9 @@ from pathlib import Path
 
 import handout
 import pytest
+from lbbatch import verify_handout
+from lbgrader import grading
+from lbgrader.check import POINTS, SEAMS, TOGETHER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -196,3 +199,30 @@ def test_tests_are_taken_out_of_a_file():
     assert handout.without_tests(text, "test_ab") == "import os\n\n\ndef test_a():\n    x\n\n    y\n\n\n"
     with pytest.raises(SystemExit, match="0 tests A, E"):
         handout.without_tests(text, "A, E")
+
+
+# ---- what make verify-handout expects of the scores ----
+
+
+def scored(state, points, hidden=2):
+    grade = grading.Grade("x", 1, [], complete=True)
+    for number, seam in SEAMS.items():
+        together = number == TOGETHER
+        most = POINTS[number] - (0 if together else hidden)
+        check = grading.CheckResult(f"10.{number}.1", 1, "t", "unit", most, False, points=points and most)
+        check.verdict = "pass" if points else "pending"
+        waits = grading.WAITS if together and state == grading.NOT_WRITTEN else state
+        result = grading.ExerciseResult(number, seam, seam, waits, points_max=most, checks=[check])
+        result.points_hidden = POINTS[number] - most
+        result.settle()
+        grade.exercises.append(result)
+    return grade
+
+
+def test_what_is_expected_of_starters_and_references():
+    starters, references = scored(grading.NOT_WRITTEN, 0), scored(grading.GRADED, 1)
+    assert verify_handout.starter_problems(starters) == []
+    assert verify_handout.reference_problems(references) == []
+    assert len(verify_handout.starter_problems(references)) == 6
+    assert verify_handout.reference_problems(starters)
+    assert "has no hidden points" in verify_handout.starter_problems(scored(grading.NOT_WRITTEN, 0, 0))[0]
