@@ -123,6 +123,7 @@ EDITS = {
         text, "SupervisorTest, ChangesThatNeedARestartAreWarnedAbout"
     ),
     "lb/main/cli_test.cpp": lambda text: without_tests(text, "CommandTest, Diff"),
+    "harness/tests/test_reload.py": lambda text: without_tests(text, "test_answer_of_lb_reload"),
     "harness/tests/test_cli.py": lambda text: without_tests(
         text, "test_diff", "test_check_print_is_the_effective_configuration_and_stable"
     ),
