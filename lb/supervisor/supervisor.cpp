@@ -425,7 +425,7 @@ void Supervisor::on_clients(GenerationId from, const ClientsMessage& message, st
                {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(closed)}});
   }
   pass_on_clients();
-  if (others || clients_.empty()) return;
+  if (others || clients_.empty() || taker_of_clients() != nullptr) return;
   log_.warn("handover.waiting", "no generation can take over connections just now",
             {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(clients_.size())}});
 }

@@ -23,6 +23,7 @@ void TrafficSampler::observe(Instant now, GenerationId id, const StatusMessage& 
     if (status.token > switch_token_) draining_[id] = counts_of(status);
     return;
   }
+  if (history_.size() > 1 && now - history_[history_.size() - 2].at < kEvery) history_.pop_back();
   history_.push_back({now, counts_of(status)});
   while (history_.size() > 2 && now - history_[1].at >= kBeforeMax) history_.pop_front();
 }

@@ -20,6 +20,8 @@ class TrafficSampler final {
  public:
   /// How far back "before" reaches.
   static constexpr auto kBeforeMax = std::chrono::seconds{30};
+  /// Of what is observed more often (each `lb status` does) only the newest is kept.
+  static constexpr auto kEvery = std::chrono::seconds{1};
 
   /// A status came from generation `id`; `token` is its request's.
   void observe(Instant now, GenerationId id, const StatusMessage& status);
@@ -32,6 +34,7 @@ class TrafficSampler final {
 
   /// Of the generation that serves, since the switch; empty until it was observed.
   [[nodiscard]] std::vector<BackendSample> sample() const;
+  [[nodiscard]] std::size_t kept() const noexcept { return history_.size(); }
 
  private:
   struct Count {

@@ -73,5 +73,20 @@ TEST_F(TrafficSamplerTest, OneBadConfigurationIsNoMeasureForTheNext) {
   EXPECT_EQ(sampler_.sample()[0].before, (RequestCount{100, 1}));
 }
 
+TEST(TrafficSampler, KeepsLittleHoweverOftenItIsAsked) {
+  TrafficSampler sampler;
+  sampler.switched(1, 0, true);
+  Instant now{std::chrono::seconds{1000}};
+  for (std::uint64_t i = 1; i <= 10'000; ++i) {
+    now += std::chrono::milliseconds{10};
+    sampler.observe(now, 1, {.token = i, .backends = {{.name = "b1", .endpoint = "e", .requests = i}}});
+    ASSERT_LE(sampler.kept(), 35U);
+    ASSERT_EQ(sampler.sample().front().after.requests, i) << "the newest counts";
+  }
+  sampler.switched(2, 10'000, true);
+  sampler.observe(now, 2, {.token = 10'001, .backends = {{.name = "b1", .endpoint = "e"}}});
+  EXPECT_NEAR(static_cast<double>(sampler.sample().front().before.requests), 3000.0, 200.0);
+}
+
 }  // namespace
 }  // namespace lb
