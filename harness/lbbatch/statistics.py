@@ -102,7 +102,7 @@ def _exercises(grades):
 def _checks(grades):
     """How often each check failed, of the submissions that came to it."""
     rows = {}
-    for check in (c for g in grades for c in g.checks()):
+    for result, check in ((e, c) for g in grades for e in g.exercises for c in e.checks):
         row = rows.setdefault(
             check.name,
             {
@@ -117,7 +117,8 @@ def _checks(grades):
                 "not_graded": 0,
             },
         )
-        ran = check.verdict in ("pass", "fail") and check.seen != "not run"
+        written = result.state != grading.NOT_WRITTEN and not check.not_implemented
+        ran = written and check.verdict in ("pass", "fail") and check.seen != "not run"
         kind = (
             {"pass": "passed", "fail": "failed"}[check.verdict]
             if ran

@@ -483,5 +483,14 @@ def test_feedback_keeps_points_and_hides_what_hidden_checks_do():
     assert told.exercises[0].checks[0].title == "does watch"
 
 
+def test_what_is_not_written_does_not_count_as_a_failure_of_its_checks():
+    grade = graded(0)
+    grade.exercises[0].state = grading.NOT_WRITTEN
+    grade.exercises[1].checks[0].not_implemented = True
+    rows = {row["name"]: row for row in statistics._checks([grade])}
+    assert (rows["10.1.1"]["failed"], rows["10.1.1"]["not_run"]) == (0, 1)
+    assert (rows["10.2.1"]["failed"], rows["10.2.20"]["failed"], rows["10.3.1"]["failed"]) == (0, 1, 1)
+
+
 def test_figures_of_nothing():
     assert statistics.as_text(statistics.of_class([])) == "No submission is graded yet.\n"
