@@ -379,7 +379,9 @@ def confine(limits):
                         *((resource.RLIMIT_NPROC, limits.user_tasks) for _ in range(limits.user_tasks > 0))):
         hard = resource.getrlimit(what)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(what, (value, value))
+        # Of processor time: SIGXCPU at first, which says why; then SIGKILL.
+        above = 2 if what == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else 0
+        resource.setrlimit(what, (value, value + above))
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_SECUREBITS, _SECBIT_NOROOT_LOCKED)

@@ -468,7 +468,8 @@ def crowded():
 def limits_of(check):
     if check.stage == "unit":
         tasks = contain.tasks_of_user()
-        return contain.Limits(seconds=check.seconds_max * crowded(), user_tasks=tasks and tasks + 100)
+        return contain.Limits(seconds=check.seconds_max * crowded(), user_tasks=tasks and tasks + 100,
+                              cpu_seconds=max(20, int(check.seconds_max)))
     if check.stage == "live":
         return contain.Limits(seconds=max(check.seconds_max, 30.0) * crowded(), processes=200,
                               memory_bytes=4096 * contain.MIB)
