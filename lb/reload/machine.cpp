@@ -305,7 +305,10 @@ void ReloadMachine::start_failed(GenerationId id, StartFailure failure, const st
     return;
   }
   if (!attempt_ || attempt_->id != id || fall_back(failure, reason)) return;
-  finish_attempt(false, reason, failure);
+  const std::string& file = attempt_->file_fault;
+  finish_attempt(false,
+                 file.empty() ? reason : file + "; and the last good configuration does not start: " + reason,
+                 failure);
 }
 
 /// A boot whose file is bad goes on with the last good configuration; at most once.
@@ -315,6 +318,7 @@ bool ReloadMachine::fall_back(StartFailure failure, const std::string& reason) {
     return false;
   emit(Note{NoteKind::fallback, next_id_, reason});
   attempt_->id = next_id_;
+  attempt_->file_fault = reason;
   attempt_->remark = "the last good configuration serves, because the file is bad: " + reason;
   spawn(next_id_, ConfigSource::last_good);
   return true;

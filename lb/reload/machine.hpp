@@ -234,6 +234,7 @@ class ReloadMachine final {
     std::vector<GenerationId> awaited{};  // handing over: whose acknowledgement is missing
     Instant handover_deadline = kNever;
     std::string remark{};
+    std::string file_fault{};  // why the boot fell back
     std::optional<GenerationId> from{};
     std::vector<CallerId> callers{};
   };

@@ -466,7 +466,8 @@ TEST_F(ReloadMachineTest, ABadFileAtBootFallsBackOnce) {
   expect(Boot{.fallback = true}, "spawn 1 file");
   step(Failed{1, StartFailure::unreadable_config, "no such file"});
   expect(Failed{2, StartFailure::invalid_config, "no"},
-         "answer boot rejected ->2 (no); kill 1; kill 2; exit 1");
+         "answer boot rejected ->2 (no such file; and the last good configuration does not start: no); kill "
+         "1; kill 2; exit 1");
 
   machine_ = ReloadMachine{};
   expect(Boot{.fallback = true}, "spawn 1 file");
