@@ -101,6 +101,22 @@ def test_watch_can_be_switched_by_a_reload(start_lb, config_for, backends):
     wire.wait_answer(lb.address, 5, lambda r: r.label == "watched again")
 
 
+def test_the_next_supervisor_watches_too(start_lb, config_for, backends):
+    """It finds a generation at work, and knows of it and its file only what it reads itself."""
+    port = wire.free_port()
+    lb, config = watched(start_lb, config_for, backends, probation=0)
+    config = {**config, "listen": f"127.0.0.1:{port}"}
+    lb.stop()
+    lb.start(labelled(config, "one"))
+    os.kill(lb.pid, signal.SIGKILL)
+    lb.child.wait()
+    lb.start(None)
+    lb.write(labelled(config, "two"))
+    wire.wait_answer(lb.address, 5, lambda r: r.label == "two")
+    changes = lb.status()["reloads"]["history"][0]["changes"]
+    assert [change["path"] for change in changes] == ["/response_headers/X-Config"], changes
+
+
 # -- probation ------------------------------------------------------------------------------------------
 
 
