@@ -2,6 +2,23 @@
 # x.cpp goes into the library lb_NAME, x_test.cpp into the test program NAME_test, x_bench.cpp into
 # NAME_bench, and fuzz/x_fuzz.cpp each into a program of its own when LB_FUZZ is on.
 # DEPS names the lb modules that NAME may include; tools/check_includes.py holds the code to it.
+# The headers that nearly every file includes are compiled once a preset and kind: for libraries and for tests. It
+# saves a quarter of a cold build. No file may rely on it: clang-tidy reads each without.
+set(LB_COMMON_HEADERS <algorithm> <chrono> <cstdint> <expected> <functional> <memory> <optional> <span> <string>
+                      <string_view> <variant> <vector>)
+set(LB_COMMON_TEST_HEADERS ${LB_COMMON_HEADERS} <filesystem> <fstream> <gmock/gmock.h> <gtest/gtest.h> <sstream>)
+
+# The first target of a kind compiles them, the others use its result.
+function(lb_precompile target kind headers)
+  get_property(owner GLOBAL PROPERTY LB_PCH_${kind})
+  if(owner)
+    target_precompile_headers(${target} REUSE_FROM ${owner})
+  else()
+    target_precompile_headers(${target} PRIVATE ${headers})
+    set_property(GLOBAL PROPERTY LB_PCH_${kind} ${target})
+  endif()
+endfunction()
+
 function(lb_module name)
   cmake_parse_arguments(ARG "" "" "DEPS;LIBS;TEST_LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
@@ -13,6 +30,7 @@ function(lb_module name)
   list(TRANSFORM ARG_DEPS PREPEND "lb_")
   if(sources)
     add_library(lb_${name} STATIC ${sources})
+    lb_precompile(lb_${name} library "${LB_COMMON_HEADERS}")
     set(scope PUBLIC)
   else()
     add_library(lb_${name} INTERFACE)
@@ -24,6 +42,7 @@ function(lb_module name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE lb_${name} ${ARG_TEST_LIBS} GTest::gmock GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE LB_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    lb_precompile(${name}_test test "${LB_COMMON_TEST_HEADERS}")
     add_test(NAME ${name}_test COMMAND ${name}_test)
   endif()
   if(LB_TESTS AND benches AND NOT LB_SANITIZE)

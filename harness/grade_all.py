@@ -24,7 +24,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from lbbatch import collect, pages, runs, statistics  # noqa: E402
-from lbgrader import grading  # noqa: E402
+from lbgrader import grading, results  # noqa: E402
 from lbgrader.check import SEAMS, CouldNotGrade  # noqa: E402
 
 EXERCISES = {
@@ -117,7 +117,7 @@ class Batch:
             word = {
                 grading.GRADED: f"{result.points}/{result.points_max}",
                 grading.NOT_WRITTEN: "-",
-                grading.NO_COMPILE: "!",
+                results.NO_COMPILE: "!",
                 grading.NOT_GRADED: "??",
                 grading.MISSING: "missing",
             }.get(result.state, "-")

@@ -2,7 +2,7 @@
 import collections
 import statistics
 
-from lbgrader import grading
+from lbgrader import grading, results
 from lbgrader.check import ROOT, label, source_name
 
 from .collect import EXERCISES, normal_form
@@ -15,7 +15,7 @@ def remarks_of(record):
     """What an instructor should know of a submission: what was odd, and what has no verdicts."""
     grade, sentences = record.grade, list(record.meta["remarks"])
     for result in grade.exercises:
-        if result.state in (grading.NOT_WRITTEN, grading.NO_COMPILE, grading.NOT_ACCEPTED):
+        if result.state in (grading.NOT_WRITTEN, results.NO_COMPILE, results.NOT_ACCEPTED):
             first = result.sentence.splitlines()[0] if result.sentence else ""
             sentences.append(f"{result.name}: {result.state}" + (f": {first}" if first else ""))
         elif result.state == grading.NOT_GRADED:

@@ -2,7 +2,7 @@
 exact form."""
 import os
 
-from . import grading
+from . import grading, results
 
 MARKS = {"pass": "ok", "fail": "--", "not graded": "??", "pending": ".."}
 WIDTH = 100
@@ -60,7 +60,7 @@ class Text:
 
     def stories(self, result):
         """Blocks of lines: what failed in this exercise, and how to see it again."""
-        if result.state in (grading.NO_COMPILE, grading.NOT_ACCEPTED) or (
+        if result.state in (results.NO_COMPILE, results.NOT_ACCEPTED) or (
                 result.state in (grading.MISSING, grading.NOT_GRADED) and (result.usually or result.log)):
             yield self._state_story(result)
         if result.state == grading.NOT_WRITTEN or result.state == grading.NOT_GRADED:
@@ -83,7 +83,7 @@ class Text:
         lines = [self.paint(f"{result.name}  {result.state}", "bold", "red")]
         lines += self._field("seen:", result.sentence)
         if result.log:
-            lines += self._log("compiler:" if result.state == grading.NO_COMPILE else "your log:", result.log)
+            lines += self._log("compiler:" if result.state == results.NO_COMPILE else "your log:", result.log)
         if result.usually:
             lines += self._field("usually:", result.usually)
         return [*lines, f"    again:    make check-ch10.{result.number}"]

@@ -1,7 +1,6 @@
 """Reload and drain: what a client on each kind of connection sees, and what the operator is answered."""
 
 import json
-import os
 import shutil
 import signal
 import threading
@@ -146,7 +145,7 @@ def test_half_a_request_waits_for_its_rest_where_it_was_read(start):
 
 
 def test_stopping_an_idle_connection_is_not_closed_at_once(start):
-    """Nobody takes over: a request may be on its way, so it is closed after timeouts.quiet, and not before."""
+    """Nobody takes over: a request may be on its way, so it is closed after timeouts.quiet and not before."""
     lb, _ = start(timeouts={"quiet": 1.0})
     with Connection(lb.address) as client, Connection(lb.address) as asking:
         client.request()
@@ -190,8 +189,8 @@ def test_request_sent_at_the_moment_of_the_drain(start):
 
 
 def test_request_that_arrived_before_the_quiet_time_was_noticed(start):
-    """A generation that drains for the end of the service is frozen while its idle connections become overdue and
-    a request arrives on each. When it goes on, it finds both at once, and must look before it closes."""
+    """A generation that drains for the end of the service is frozen while its idle connections become overdue
+    and a request arrives on each. When it goes on, it finds both at once, and must look before it closes."""
     lb, _ = start(timeouts={"quiet": 1.2})
     old = lb.current()["pid"]
     clients = [Connection(lb.address) for _ in range(100)]

@@ -19,7 +19,7 @@ inline constexpr char kFoundTab[] = "found a tab, expected spaces; tabs do not i
 /// silently over a line that begins with %, and needs some 300 bytes for each bracket and comma of a
 /// collection before it tells of the first: refused are control characters, carriage returns without a line
 /// feed, lines that begin with %, and more than kConfigValuesMax brackets and commas.
-std::expected<std::string_view, ConfigError> check_yaml_text(std::string_view text);
+std::expected<std::string_view, ConfigError> check_yaml_text(std::string_view bytes);
 
 class YamlText final {
  public:

@@ -160,6 +160,7 @@ void Generation::adopt_clients(ChannelMessage message) {
     return;
   }
   std::vector<HandedClient> clients;
+  clients.reserve(message.fds.size());
   for (std::size_t i = 0; i < message.fds.size(); ++i) {
     clients.push_back({.fd = std::move(message.fds[i]), .requests = order->requests[i]});
   }

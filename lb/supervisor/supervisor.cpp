@@ -416,6 +416,7 @@ void Supervisor::on_ready(GenerationId id, const ReadyMessage& message, std::vec
 
 void Supervisor::on_clients(GenerationId from, const ClientsMessage& message, std::vector<Fd> fds) {
   std::vector<HandedClient> clients;
+  clients.reserve(fds.size());
   for (std::size_t i = 0; i < fds.size(); ++i) {
     clients.push_back({.fd = std::move(fds[i]), .requests = message.requests[i]});
   }
