@@ -31,7 +31,8 @@ Json answer_of(const std::function<Json(const Json&)>& handle, const Json& reque
 
 }  // namespace
 
-Wire::Wire(int argc, char** argv) : fd_(argc == 2 ? static_cast<int>(std::strtol(argv[1], nullptr, 10)) : -1) {
+Wire::Wire(int argc, char** argv)
+    : fd_(argc == 2 ? static_cast<int>(std::strtol(argv[1], nullptr, 10)) : -1) {
   int type = 0;
   socklen_t size = sizeof type;
   if (fd_ > 2 && ::getsockopt(fd_, SOL_SOCKET, SO_TYPE, &type, &size) == 0) return;
