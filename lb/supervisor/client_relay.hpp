@@ -32,6 +32,8 @@ class ClientRelay final {
   /// When those that wait have waited too long; kNever when none waits.
   [[nodiscard]] Instant deadline() const { return empty() ? kNever : since_ + kWaitMax; }
 
+  /// Another message of them may be too many: whoever brings it is not read meanwhile.
+  [[nodiscard]] bool full() const noexcept { return waiting_.size() + kFdsPerFrame > waiting_max_; }
   [[nodiscard]] bool empty() const noexcept { return waiting_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return waiting_.size(); }
   std::vector<HandedClient> take_all();

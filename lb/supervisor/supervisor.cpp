@@ -65,8 +65,10 @@ void Supervisor::turn() {
   if (control_) watch(control_->fd(), POLLIN, Source::control);
   if (watch_ && now_ >= watch_not_before_) watch(watch_->fd(), POLLIN, Source::file_watch);
   for (auto& [id, handle] : generations_) {
-    watch(handle.channel.fd(), static_cast<short>(handle.channel.wants_write() ? POLLIN | POLLOUT : POLLIN),
-          Source::channel, id);
+    if (!held_back(id, handle)) {
+      watch(handle.channel.fd(), static_cast<short>(handle.channel.wants_write() ? POLLIN | POLLOUT : POLLIN),
+            Source::channel, id);
+    }
     watch(handle.startup_stderr.fd(), POLLIN, Source::startup_stderr, id);
     if (handle.adopted) watch(handle.pidfd.get(), POLLIN, Source::pidfd, id);
   }
@@ -220,10 +222,17 @@ void Supervisor::on_control() {
 
 // ---- the channels ----
 
+/// One that drains is not read while the relay is full: what it hands over waits with it, and nothing has to
+/// be closed for want of room. One that has ended is read to its end.
+bool Supervisor::held_back(GenerationId id, const GenerationHandle& handle) const {
+  return clients_.full() && handle.ended.empty() && machine_.phase(id) == ReloadMachine::Phase::draining;
+}
+
 void Supervisor::on_channel(GenerationId id) {
   for (;;) {
     GenerationHandle* handle = find(id);
     if (handle == nullptr || !handle->channel.open()) return;
+    if (held_back(id, *handle)) return;
     if (auto flushed = handle->channel.flush(); !flushed) {
       // It is gone, which is told below, after what it still said.
       log_.write(LogLevel::debug, "channel.closed", flushed.error().message, {{"generation", number(id)}});

@@ -71,6 +71,7 @@ class Supervisor final {
   void on_signal(const ReceivedSignal& signal);
   void on_control();
   void on_channel(GenerationId id);
+  [[nodiscard]] bool held_back(GenerationId id, const GenerationHandle& handle) const;
   bool on_short_message(GenerationId id, Received& received);
   void on_message(GenerationId id, ChannelMessage message);
   void on_loaded(GenerationId id, const LoadedMessage& message);
