@@ -191,7 +191,7 @@ def test_request_sent_at_the_moment_of_the_drain(start):
 def test_request_that_arrived_before_the_quiet_time_was_noticed(start):
     """A generation that drains for the end of the service is frozen while its idle connections become overdue
     and a request arrives on each. When it goes on, it finds both at once, and must look before it closes."""
-    lb, _ = start(timeouts={"quiet": 1.2})
+    lb, _ = start(timeouts={"quiet": 3.0})
     old = lb.current()["pid"]
     clients = [Connection(lb.address) for _ in range(100)]
     for client in clients:
@@ -200,7 +200,7 @@ def test_request_that_arrived_before_the_quiet_time_was_noticed(start):
     lb.send_signal(signal.SIGTERM)
     lb.wait_event("drain.begin", since=since)
     with frozen([old]):
-        overdue = time.monotonic() + 1.4
+        overdue = time.monotonic() + 3.2
         wait_until(lambda: time.monotonic() > overdue, what="the connections to be overdue")
         for client in clients:
             client.send(format_request(target="/?size=1"))
