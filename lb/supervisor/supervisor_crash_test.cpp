@@ -280,7 +280,11 @@ TEST_F(SupervisorTest, AWatchSwitchedOffByAGenerationThatDiesAtOnce) {
   ::kill(pid, SIGSTOP);
   eventually("generation 2 serves too", [&] { return greeting(where) == "generation 2"; });
   for (const std::string& child : children_of(pid)) {
-    if (slurp("/proc/" + child + "/comm") == "lb-gen-2\n") ::kill(std::stoi(child), SIGKILL);
+    if (slurp("/proc/" + child + "/comm") != "lb-gen-2\n") continue;
+    // What it closes directly after READY was sent.
+    const std::string startup_stderr = "/proc/" + child + "/fd/" + std::to_string(kChildStderrFd);
+    eventually("READY was sent", [&] { return !fs::is_symlink(fs::symlink_status(startup_stderr)); });
+    ::kill(std::stoi(child), SIGKILL);
   }
   write_config({});  // the watch has something to tell, and its end is in the READY before the death
   ::kill(pid, SIGCONT);
