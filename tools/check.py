@@ -321,7 +321,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP")
-    parser.add_argument("--fuzz-seconds", type=int, default=10, metavar="N", help="for each target (10)")
+    parser.add_argument("--fuzz-seconds", type=int, default=5, metavar="N", help="for each target (5)")
     parser.add_argument("--pytest-args", default="", metavar="ARGS", help="further arguments for pytest")
     options = parser.parse_args()
     unknown = [step for step in options.steps if step not in STEPS]
