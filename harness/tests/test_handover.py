@@ -199,7 +199,7 @@ def test_supervisor_killed_at_any_moment(start_lb, config, rng):
 
 
 def test_stop_in_the_middle_of_a_reload(start_lb, config):
-    """It ends, and nobody hangs. Those that are between two generations just then may be cut (lb/README.md)."""
+    """It ends, and nobody hangs. Those between two generations just then may be cut (lb/README.md)."""
     lb = start_lb({**labelled(config, 0), "timeouts": {"quiet": 0.5}})
     with KeptAlive(lb.address) as clients:
         lb.write(labelled(config, 1))
