@@ -48,8 +48,7 @@ struct GenerationHandle {
   std::vector<Fd> opened{};                 // listening sockets it opened, until it is promoted
   std::vector<std::string> warnings{};      // beyond those of `ready`
   std::optional<StatusMessage> status{};
-  bool told_of_exit = false;  // DRAIN was sent
-  std::string ended{};        // how, once it has
+  std::string ended{};  // how, once it has
 
   void signal(int number) const noexcept;
 };

@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <ranges>
 #include <tuple>
 
 #include "lb/base/hash.hpp"
@@ -109,6 +108,7 @@ void Supervisor::turn() {
   if (!done_ && now_ >= machine_.next_deadline()) feed(Tick{});
   if (!done_) unasked();
   if (!done_) pass_on_clients();
+  if (!done_) drain_the_last();
   if (!done_ && control_ && now_ >= control_->next_deadline()) on_control();
   if (!done_) settle_status(false);
 }
@@ -194,6 +194,7 @@ void Supervisor::ended(GenerationId id, const std::string& how) {
   }
   remember_end(id, *handle);
   sampler_.forget(id);
+  older_to_answer_.erase(id);
   feed(Exited{id, reason});
   generations_.erase(id);
   for (auto& query : status_queries_) query.awaited.erase(id);
@@ -434,6 +435,8 @@ void Supervisor::on_clients(GenerationId from, const ClientsMessage& message, st
     log_.error("handover.closed", "too many connections wait to be taken over; closed",
                {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(closed)}});
   }
+  // Nobody served any more when the service was told to stop: they go back, and DRAIN after them.
+  if (machine_.mode() == ReloadMachine::Mode::stopping && !last_to_drain_) last_to_drain_ = from;
   pass_on_clients();
   if (others || clients_.empty() || taker_of_clients() != nullptr) return;
   log_.warn("handover.waiting", "no generation can take over connections just now",
@@ -453,25 +456,12 @@ void Supervisor::pass_on_clients() {
             {{"connections", static_cast<std::int64_t>(closed)}});
 }
 
-/// When the service stops it is one that drains, which closes them in its own way. First it learns that
-/// nobody serves any more, so that it does not hand them over in its turn.
+/// While the service stops it is the one that served last, until it has been told to drain too.
 GenerationHandle* Supervisor::taker_of_clients() {
-  const auto able = [](const GenerationHandle& handle) {
-    return handle.ready && handle.channel.open() && handle.ended.empty() && !handle.drained;
-  };
-  if (machine_.mode() == ReloadMachine::Mode::running) {
-    const auto current = machine_.current();
-    GenerationHandle* handle = current ? find(*current) : nullptr;
-    return handle != nullptr && able(*handle) ? handle : nullptr;
-  }
-  for (auto& [id, handle] : std::views::reverse(generations_)) {
-    const auto phase = machine_.phase(id);
-    if (phase != ReloadMachine::Phase::handing && phase != ReloadMachine::Phase::draining) continue;
-    if (!able(handle)) continue;
-    if (!std::exchange(handle.told_of_exit, true) && !send_message(handle.channel, DrainMessage{})) continue;
-    return &handle;
-  }
-  return nullptr;
+  const auto taker = machine_.mode() == ReloadMachine::Mode::running ? machine_.current() : last_to_drain_;
+  GenerationHandle* handle = taker ? find(*taker) : nullptr;
+  const bool able = handle != nullptr && handle->ready && handle->channel.open() && handle->ended.empty();
+  return able ? handle : nullptr;
 }
 
 void Supervisor::on_draining(GenerationId id, const DrainingMessage& message) {
@@ -482,6 +472,7 @@ void Supervisor::on_draining(GenerationId id, const DrainingMessage& message) {
       next->warnings.push_back("generation " + std::to_string(number(id)) + ": " + message.warning);
     }
   }
+  if (!message.for_successor) older_to_answer_.erase(id);
   feed(DrainAcknowledged{id, successor});
 }
 

@@ -116,10 +116,24 @@ void Supervisor::hand_over(const HandOver& command) {
   old->signal(SIGUSR2);  // it drains, though with its own backends
 }
 
+/// The older generations are told first that nobody serves any more. What they have handed over by then lies
+/// before their answers, and goes to `id` before it is told in its turn: it is there to close them in its own
+/// way. Should one not answer, the machine's deadline nudges `id` by a signal.
 void Supervisor::drain_for_exit(GenerationId id) {
-  GenerationHandle* handle = find(id);
+  last_to_drain_ = id;
+  for (auto& [older, handle] : generations_) {
+    const auto phase = machine_.phase(older);
+    const bool hands_over = phase == ReloadMachine::Phase::handing || phase == ReloadMachine::Phase::draining;
+    if (older == id || !hands_over || !handle.ready) continue;
+    if (send_message(handle.channel, DrainMessage{})) older_to_answer_.insert(older);
+  }
+  drain_the_last();
+}
+
+void Supervisor::drain_the_last() {
+  if (!last_to_drain_ || !older_to_answer_.empty() || !clients_.empty()) return;
+  GenerationHandle* handle = find(*std::exchange(last_to_drain_, std::nullopt));
   if (handle == nullptr) return;
-  handle->told_of_exit = true;
   if (!send_message(handle->channel, DrainMessage{})) handle->signal(SIGUSR2);
 }
 

@@ -93,6 +93,7 @@ class Supervisor final {
   void promote(GenerationId id);
   void hand_over(const HandOver& command);
   void drain_for_exit(GenerationId id);
+  void drain_the_last();
   void note(const Note& command);
   void notify(ServiceState state);
   void signal(GenerationId id, int number);
@@ -141,11 +142,12 @@ class Supervisor final {
   std::string control_path_;
   std::optional<PidFile> pid_file_;
   std::unique_ptr<ControlPort> control_;
-  ClientRelay clients_;  // handed over, for whoever serves
+  ClientRelay clients_;                        // handed over, for whoever serves
+  std::optional<GenerationId> last_to_drain_;  // stopping: to be told once the older ones have answered
+  std::set<GenerationId> older_to_answer_;
   ConfigKeeper keeper_;
   TrafficSampler sampler_;
   Instant sample_at_ = kNever;
-  std::optional<ReloadRules> rules_;
   std::unique_ptr<FileWatch> watch_;
   bool file_changed_ = false;  // to be considered once no reload is in flight
   bool fell_back_ = false;     // at the start, because the file was bad

@@ -20,7 +20,6 @@ void Supervisor::keep(GenerationId id) {
 }
 
 void Supervisor::use_rules(const ReloadRules& rules) {
-  rules_ = rules;
   sample_at_ = rules.probation_ms > 0 ? now_ + kSampleOnProbation : kNever;
   if (!rules.watch) {
     watch_.reset();
