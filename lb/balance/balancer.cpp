@@ -19,19 +19,19 @@ Duration aside_for(std::uint32_t failures_in_row) noexcept {
 }  // namespace
 
 std::unique_ptr<Balancer> Balancer::create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
-                                           std::span<BackendState> states) {
+                                           std::span<BackendState> states, const BalanceOptions& options) {
   switch (algorithm) {
     case BalanceAlgorithm::round_robin:
       for (BackendTraits& backend : traits) backend.weight = std::min(backend.weight, 1U);
-      return make_rotation(std::move(traits), states);
+      return make_rotation(std::move(traits), states, options);
     case BalanceAlgorithm::weighted_round_robin:
-      return make_rotation(std::move(traits), states);
+      return make_rotation(std::move(traits), states, options);
     case BalanceAlgorithm::least_connections:
-      return make_least_connections(std::move(traits), states);
+      return make_least_connections(std::move(traits), states, options);
     case BalanceAlgorithm::ip_hash:
-      return make_ip_hash(std::move(traits), states);
+      return make_ip_hash(std::move(traits), states, options);
     case BalanceAlgorithm::random:
-      return make_weighted_random(std::move(traits), states);
+      return make_weighted_random(std::move(traits), states, options);
   }
   LB_ASSERT(false);
   std::unreachable();
@@ -58,6 +58,15 @@ void Balancer::report_success(std::uint32_t backend) noexcept {
   if (state.failures_in_row.load(std::memory_order_relaxed) == 0) return;
   state.failures_in_row.store(0, std::memory_order_relaxed);
   state.aside_until_ns.store(0, std::memory_order_relaxed);
+}
+
+Standing Balancer::standing(std::uint32_t backend, Instant now) const noexcept {
+  const BackendState& state = states_[backend];
+  const std::int64_t now_ns = now.time_since_epoch().count();
+  if (state.down.load(std::memory_order_relaxed)) return Standing::down;
+  if (state.ejected_until_ns.load(std::memory_order_relaxed) > now_ns) return Standing::ejected;
+  if (state.aside_until_ns.load(std::memory_order_relaxed) > now_ns) return Standing::aside;
+  return Standing::up;
 }
 
 }  // namespace lb

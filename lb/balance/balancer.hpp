@@ -2,7 +2,6 @@
 // is thread-safe and lock-free or nearly so. Knows weights, load and who is put aside; knows no sockets.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "lb/balance/backend_state.hpp"
+#include "lb/balance/health_board.hpp"
 #include "lb/base/time.hpp"
 
 namespace lb {
@@ -18,20 +19,6 @@ inline constexpr std::uint32_t kNoBackend = ~0U;
 inline constexpr std::size_t kBackendsMax = 100'000;
 inline constexpr Duration kAsideMin = std::chrono::seconds{1};
 inline constexpr Duration kAsideMax = std::chrono::seconds{30};
-
-/// Load and standing of one backend, written by the proxy, read by the algorithms. One cache line each, so
-/// that workers do not disturb each other.
-struct alignas(64) BackendState {
-  std::atomic<std::uint32_t> in_flight{0};        // requests and tunnels now, over all workers
-  std::atomic<std::int64_t> aside_until_ns{0};    // Instant as ns: not picked before, unless all are aside
-  std::atomic<std::uint32_t> failures_in_row{0};  // since the last success; a burst counts once
-};
-
-struct BackendTraits {
-  std::uint32_t weight = 1;           // 0: never picked
-  std::uint32_t max_connections = 0;  // 0: no limit
-  std::uint64_t identity = 0;         // hash of the name: hashing algorithms go by this, never by position
-};
 
 struct PickContext {
   Instant now;
@@ -43,7 +30,7 @@ struct PickContext {
 enum class PickResult : std::uint8_t {
   picked,
   busy,  // every backend that could serve is at max_connections: 503
-  none,  // all were tried, or none has weight: 502/503
+  none,  // all were tried, are down or ejected, or none has weight: 502/503
 };
 
 struct Pick {
@@ -58,6 +45,14 @@ enum class BalanceAlgorithm : std::uint8_t {
   ip_hash,
   random
 };
+
+struct BalanceOptions {
+  /// When less than this share of the weight is neither down nor ejected, all are used. 0: never.
+  double panic_threshold = kPanicThresholdDefault;
+};
+
+/// Where a backend stands, the gravest first.
+enum class Standing : std::uint8_t { down, ejected, aside, up };
 
 class Balancer {
  public:
@@ -77,10 +72,11 @@ class Balancer {
   /// A pick costs O(1) (least_connections and ip_hash: O(n) for small n, bounded) while most of the weight
   /// can serve. Otherwise, when 64 candidates in a row cannot, one pass over all backends decides.
   static std::unique_ptr<Balancer> create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
-                                          std::span<BackendState> states);
+                                          std::span<BackendState> states, const BalanceOptions& options = {});
 
   /// Chooses and, when picked, has incremented in_flight already (so that two workers cannot pass
-  /// max_connections together); the caller calls release(). A backend set aside is chosen only when every
+  /// max_connections together); the caller calls release(). A backend that is down or ejected is not chosen,
+  /// unless in panic. A backend set aside is chosen only when every
   /// untried one is aside (then the one whose time ends first); as long as another one is merely full the
   /// answer is `busy`.
   virtual Pick pick(const PickContext& context) noexcept = 0;
@@ -96,9 +92,24 @@ class Balancer {
   /// Connecting worked: the row of failures ends, and so does the time aside that it caused.
   void report_success(std::uint32_t backend) noexcept;
 
+  /// Health. Each of these is for rare events: they take a lock and cost O(backends ejected now). Nothing
+  /// else changes what they set; a time aside, above, is apart from it and they leave that alone.
+  ///
+  /// Active checks failed (`down`) or succeed again. Told what is known already it does nothing.
+  void set_down(std::uint32_t backend, bool down, Instant now) { health_.set_down(backend, down, now); }
+  /// An outlier: not picked before `until`, which replaces what was said before. `until` = `now` ends it.
+  void eject(std::uint32_t backend, Instant until, Instant now) { health_.eject(backend, until, now); }
+  [[nodiscard]] Availability availability(Instant now) const { return health_.availability(now); }
+  /// Lock-free.
+  [[nodiscard]] bool panic(Instant now) const noexcept { return health_.panic(now); }
+  [[nodiscard]] Standing standing(std::uint32_t backend, Instant now) const noexcept;
+
  protected:
-  explicit Balancer(std::span<BackendState> states) noexcept : states_(states) {}
+  Balancer(std::span<const BackendTraits> traits, std::span<BackendState> states,
+           const BalanceOptions& options)
+      : states_(states), health_(traits, states, options.panic_threshold) {}
   std::span<BackendState> states_;
+  HealthBoard health_;
 };
 
 }  // namespace lb

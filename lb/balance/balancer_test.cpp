@@ -29,16 +29,9 @@ class EveryAlgorithm : public ::testing::TestWithParam<BalanceAlgorithm> {
 };
 
 std::string name_of(const ::testing::TestParamInfo<BalanceAlgorithm>& algorithm) {
-  constexpr const char* kNames[] = {"round_robin", "weighted_round_robin", "least_connections", "ip_hash",
-                                    "random"};
-  return kNames[static_cast<std::size_t>(algorithm.param)];
+  return testing::kAlgorithmNames[static_cast<std::size_t>(algorithm.param)];
 }
-INSTANTIATE_TEST_SUITE_P(Balancer, EveryAlgorithm,
-                         ::testing::Values(BalanceAlgorithm::round_robin,
-                                           BalanceAlgorithm::weighted_round_robin,
-                                           BalanceAlgorithm::least_connections, BalanceAlgorithm::ip_hash,
-                                           BalanceAlgorithm::random),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(Balancer, EveryAlgorithm, ::testing::ValuesIn(testing::kAllAlgorithms), name_of);
 
 TEST_P(EveryAlgorithm, NoBackendsIsNone) {
   Fleet f = fleet({});

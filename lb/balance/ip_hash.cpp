@@ -43,9 +43,9 @@ std::vector<Member> members_of(const Roster& roster) {
 
 class IpHash final : public Balancer {
  public:
-  IpHash(std::vector<BackendTraits> traits, std::span<BackendState> states)
-      : Balancer(states),
-        roster_(std::move(traits), states),
+  IpHash(std::vector<BackendTraits> traits, std::span<BackendState> states, const BalanceOptions& options)
+      : Balancer(traits, states, options),
+        roster_(std::move(traits), states, health_),
         members_(members_of(roster_)),
         owners_(contenders_of(roster_, members_)) {}
 
@@ -98,8 +98,9 @@ class IpHash final : public Balancer {
 
 }  // namespace
 
-std::unique_ptr<Balancer> make_ip_hash(std::vector<BackendTraits> traits, std::span<BackendState> states) {
-  return std::make_unique<IpHash>(std::move(traits), states);
+std::unique_ptr<Balancer> make_ip_hash(std::vector<BackendTraits> traits, std::span<BackendState> states,
+                                       const BalanceOptions& options) {
+  return std::make_unique<IpHash>(std::move(traits), states, options);
 }
 
 }  // namespace lb

@@ -18,9 +18,10 @@ constexpr int kSamples = 4;
 
 class LeastConnections final : public Balancer {
  public:
-  LeastConnections(std::vector<BackendTraits> traits, std::span<BackendState> states)
-      : Balancer(states),
-        roster_(traits, states),
+  LeastConnections(std::vector<BackendTraits> traits, std::span<BackendState> states,
+                   const BalanceOptions& options)
+      : Balancer(traits, states, options),
+        roster_(traits, states, health_),
         table_(
             roster_.eligible().size() > kFullScanMax ? roster_.eligible() : std::span<const std::uint32_t>{},
             traits) {}
@@ -91,8 +92,9 @@ class LeastConnections final : public Balancer {
 }  // namespace
 
 std::unique_ptr<Balancer> make_least_connections(std::vector<BackendTraits> traits,
-                                                 std::span<BackendState> states) {
-  return std::make_unique<LeastConnections>(std::move(traits), states);
+                                                 std::span<BackendState> states,
+                                                 const BalanceOptions& options) {
+  return std::make_unique<LeastConnections>(std::move(traits), states, options);
 }
 
 }  // namespace lb

@@ -7,8 +7,8 @@
 
 namespace lb {
 
-Roster::Roster(std::vector<BackendTraits> traits, std::span<BackendState> states)
-    : traits_(std::move(traits)), states_(states) {
+Roster::Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health)
+    : traits_(std::move(traits)), states_(states), health_(health) {
   LB_ASSERT(traits_.size() == states_.size());
   LB_ASSERT(traits_.size() <= kBackendsMax);
   for (std::uint32_t i = 0; i < traits_.size(); ++i) {
@@ -34,7 +34,7 @@ Roster::Survey Roster::survey(const PickContext& context) const noexcept {
   Survey result;
   std::int64_t first_back_ns = 0;
   for (const std::uint32_t backend : eligible_) {
-    if (tried(backend, context)) continue;
+    if (tried(backend, context) || out(backend, context)) continue;
     const bool room = has_room(backend);
     if (!aside(backend, context)) {
       if (room) result.usable_weight += traits_[backend].weight;

@@ -26,24 +26,25 @@ inline constexpr int kDrawsMax = 64;
 
 class Roster final {
  public:
-  Roster(std::vector<BackendTraits> traits, std::span<BackendState> states);
+  /// `states` and `health` outlive it.
+  Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health);
 
   /// Backends with a weight, in the order of the list.
   [[nodiscard]] std::span<const std::uint32_t> eligible() const noexcept { return eligible_; }
   [[nodiscard]] const BackendTraits& traits(std::uint32_t backend) const noexcept { return traits_[backend]; }
   [[nodiscard]] const BackendState& state(std::uint32_t backend) const noexcept { return states_[backend]; }
 
-  /// Untried, not aside, below its limit: as seen now, without claiming it.
+  /// Untried, not out, not aside, below its limit: as seen now, without claiming it.
   [[nodiscard]] bool usable(std::uint32_t backend, const PickContext& context) const noexcept {
-    return !tried(backend, context) && !aside(backend, context) && has_room(backend);
+    return may_serve(backend, context) && has_room(backend);
   }
   /// The same, and in_flight was incremented.
   [[nodiscard]] bool claim(std::uint32_t backend, const PickContext& context) const noexcept {
-    return !tried(backend, context) && !aside(backend, context) && acquire(backend);
+    return may_serve(backend, context) && acquire(backend);
   }
 
   /// Decides by a pass over all backends: a usable one by weight (`spread` chooses), else `busy` when one is
-  /// merely full, else the one whose time aside ends first, else `none`.
+  /// merely full, else of those not out the one whose time aside ends first, else `none`.
   [[nodiscard]] Pick pick_among_all(const PickContext& context, std::uint64_t spread) const noexcept;
 
  private:
@@ -56,6 +57,18 @@ class Roster final {
 
   [[nodiscard]] static bool tried(std::uint32_t backend, const PickContext& context) noexcept {
     return std::ranges::find(context.tried, backend) != context.tried.end();
+  }
+  /// Down or ejected, unless in panic. The board is asked only about those, so that it costs the others
+  /// nothing.
+  [[nodiscard]] bool out(std::uint32_t backend, const PickContext& context) const noexcept {
+    const BackendState& state = states_[backend];
+    return (state.down.load(std::memory_order_relaxed) ||
+            state.ejected_until_ns.load(std::memory_order_relaxed) >
+                context.now.time_since_epoch().count()) &&
+           !health_.panic(context.now);
+  }
+  [[nodiscard]] bool may_serve(std::uint32_t backend, const PickContext& context) const noexcept {
+    return !tried(backend, context) && !aside(backend, context) && !out(backend, context);
   }
   [[nodiscard]] bool aside(std::uint32_t backend, const PickContext& context) const noexcept {
     return states_[backend].aside_until_ns.load(std::memory_order_relaxed) >
@@ -73,6 +86,7 @@ class Roster final {
 
   std::vector<BackendTraits> traits_;
   std::span<BackendState> states_;
+  const HealthBoard& health_;
   std::vector<std::uint32_t> eligible_;
 };
 

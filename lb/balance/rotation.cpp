@@ -13,8 +13,10 @@ namespace {
 
 class Rotation final : public Balancer {
  public:
-  Rotation(std::vector<BackendTraits> traits, std::span<BackendState> states)
-      : Balancer(states), roster_(traits, states), schedule_(roster_.eligible(), traits) {}
+  Rotation(std::vector<BackendTraits> traits, std::span<BackendState> states, const BalanceOptions& options)
+      : Balancer(traits, states, options),
+        roster_(traits, states, health_),
+        schedule_(roster_.eligible(), traits) {}
 
   Pick pick(const PickContext& context) noexcept override {
     if (schedule_.period() == 0) return {};
@@ -35,8 +37,9 @@ class Rotation final : public Balancer {
 
 }  // namespace
 
-std::unique_ptr<Balancer> make_rotation(std::vector<BackendTraits> traits, std::span<BackendState> states) {
-  return std::make_unique<Rotation>(std::move(traits), states);
+std::unique_ptr<Balancer> make_rotation(std::vector<BackendTraits> traits, std::span<BackendState> states,
+                                        const BalanceOptions& options) {
+  return std::make_unique<Rotation>(std::move(traits), states, options);
 }
 
 }  // namespace lb

@@ -23,13 +23,20 @@ inline std::vector<BackendTraits> with_weights(const std::vector<std::uint32_t>&
   return traits;
 }
 
+inline constexpr BalanceAlgorithm kAllAlgorithms[] = {
+    BalanceAlgorithm::round_robin, BalanceAlgorithm::weighted_round_robin,
+    BalanceAlgorithm::least_connections, BalanceAlgorithm::ip_hash, BalanceAlgorithm::random};
+inline constexpr const char* kAlgorithmNames[] = {"round_robin", "weighted_round_robin", "least_connections",
+                                                  "ip_hash", "random"};
+
 class Fleet {
  public:
   Fleet(BalanceAlgorithm algorithm, const std::vector<std::uint32_t>& weights)
       : Fleet(FromTraits{}, algorithm, with_weights(weights)) {}
   struct FromTraits {};
-  Fleet(FromTraits, BalanceAlgorithm algorithm, std::vector<BackendTraits> traits)
-      : states(traits.size()), balancer(Balancer::create(algorithm, std::move(traits), states)) {}
+  Fleet(FromTraits, BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
+        const BalanceOptions& options = {})
+      : states(traits.size()), balancer(Balancer::create(algorithm, std::move(traits), states, options)) {}
 
   Pick pick(Instant now = kNow, std::span<const std::uint32_t> tried = {}) {
     return balancer->pick({.now = now, .client_hash = client(), .random = random(), .tried = tried});

@@ -11,8 +11,11 @@ namespace {
 
 class WeightedRandom final : public Balancer {
  public:
-  WeightedRandom(std::vector<BackendTraits> traits, std::span<BackendState> states)
-      : Balancer(states), roster_(traits, states), table_(roster_.eligible(), traits) {}
+  WeightedRandom(std::vector<BackendTraits> traits, std::span<BackendState> states,
+                 const BalanceOptions& options)
+      : Balancer(traits, states, options),
+        roster_(traits, states, health_),
+        table_(roster_.eligible(), traits) {}
 
   Pick pick(const PickContext& context) noexcept override {
     if (table_.empty()) return {};
@@ -33,8 +36,9 @@ class WeightedRandom final : public Balancer {
 }  // namespace
 
 std::unique_ptr<Balancer> make_weighted_random(std::vector<BackendTraits> traits,
-                                               std::span<BackendState> states) {
-  return std::make_unique<WeightedRandom>(std::move(traits), states);
+                                               std::span<BackendState> states,
+                                               const BalanceOptions& options) {
+  return std::make_unique<WeightedRandom>(std::move(traits), states, options);
 }
 
 }  // namespace lb

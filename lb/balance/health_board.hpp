@@ -1,0 +1,75 @@
+// HealthBoard: which backends are down or ejected, and whether so many are that health is to be ignored
+// (panic). Part of a Balancer; whoever checks health writes it through that. It is told of changes and takes
+// a lock for them, which are rare; picking reads atomics only. Does not check anything itself.
+//
+// Panic: a few survivors must not get the load of all, or they fall too, and health checks that call almost
+// everyone dead are rather wrong than right. So below a share of the weight all backends are used. Source of
+// the idea: Envoy, "Panic threshold".
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "lb/balance/backend_state.hpp"
+#include "lb/base/time.hpp"
+
+namespace lb {
+
+/// A quarter: of up to four equal backends a single survivor serves alone.
+inline constexpr double kPanicThresholdDefault = 0.25;
+
+/// How much of a set of backends can serve. Weight 0 counts as a backend, not as weight.
+struct Availability {
+  std::uint64_t weight = 0;            // of all
+  std::uint64_t available_weight = 0;  // of those neither down nor ejected
+  std::size_t down = 0;                // backends
+  std::size_t ejected = 0;             // backends, including those that are down as well
+  bool panic = false;
+};
+
+class HealthBoard final {
+ public:
+  /// `states[i]` belongs to `traits[i]` and outlives the board. `panic_threshold` from 0 (never) to 1.
+  HealthBoard(std::span<const BackendTraits> traits, std::span<BackendState> states, double panic_threshold);
+
+  /// See Balancer for these.
+  void set_down(std::uint32_t backend, bool down, Instant now);
+  void eject(std::uint32_t backend, Instant until, Instant now);
+  [[nodiscard]] Availability availability(Instant now) const;
+
+  [[nodiscard]] bool panic(Instant now) const noexcept {
+    return now.time_since_epoch().count() < panic_until_ns_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  struct Ejection {
+    std::int64_t until_ns = 0;
+    std::uint32_t backend = 0;
+  };
+
+  void forget_ended(std::int64_t now_ns);
+  [[nodiscard]] bool enough(std::uint64_t available_weight) const noexcept {
+    return static_cast<double>(available_weight) >= panic_threshold_ * static_cast<double>(weight_);
+  }
+  [[nodiscard]] std::uint64_t available_weight(std::int64_t now_ns) const;
+  /// Decides about panic anew, ahead of time too: when it ends by itself because ejections end.
+  void appraise(std::int64_t now_ns);
+
+  std::vector<std::uint32_t> weights_;
+  std::span<BackendState> states_;
+  double panic_threshold_;
+  std::uint64_t weight_ = 0;  // of all
+
+  mutable std::mutex mutex_;
+  std::uint64_t down_weight_ = 0;
+  std::size_t down_count_ = 0;
+  std::vector<Ejection> ejections_;  // one a backend; ended ones are dropped at the next change
+
+  alignas(64) std::atomic<std::int64_t> panic_until_ns_{0};
+};
+
+}  // namespace lb
