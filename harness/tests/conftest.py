@@ -126,3 +126,19 @@ def proxy(start_lb, raw_backend):
         return start_lb(backends=backend, **keys), backend
 
     return make
+
+
+@pytest.fixture(scope="module")
+def shared_rig(tmp_path_factory):
+    from rfc_rig import Rig
+
+    made = Rig(tmp_path_factory.mktemp("rfc"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def rig(shared_rig):
+    """One balancer a module, and its backend, which answers 200 until told otherwise (rfc_rig.py)."""
+    shared_rig.answers_ok()
+    return shared_rig

@@ -159,6 +159,7 @@ std::size_t ChunkDecoder::usual_size_line(std::string_view input) noexcept {
 ChunkDecoder::Step ChunkDecoder::step(std::string_view input) noexcept {
   Step result;
   std::size_t at = 0;
+  std::size_t trailer_at = std::string_view::npos;
   while (at < input.size() && state_ != State::done) {
     if (state_ == State::payload) {
       if (!result.payload.empty()) break;
@@ -182,6 +183,7 @@ ChunkDecoder::Step ChunkDecoder::step(std::string_view input) noexcept {
       counted_ = 0;
     }
     const bool trailer = state_ == State::trailer;
+    if (trailer) trailer_at = std::min(trailer_at, at);
     const bool line_end = state_ == State::size_lf;
     const char* broken = nullptr;
     if (counted_ == (trailer ? kTrailerBytesMax : kLineBytesMax)) {
@@ -200,6 +202,7 @@ ChunkDecoder::Step ChunkDecoder::step(std::string_view input) noexcept {
     ++at;
   }
   result.consumed = at;
+  if (trailer_at != std::string_view::npos) result.trailer = input.substr(trailer_at, at - trailer_at);
   result.done = state_ == State::done;
   return result;
 }

@@ -1,6 +1,6 @@
 // The chunked transfer coding (RFC 9112 7.1), sans-IO. The decoder is strict: chunk extensions are skipped
-// within a limit, trailers are checked like fields and dropped, a bare LF or CR is an error, and a size
-// never overflows. 24 bytes, so it lives inside an exchange.
+// within a limit, trailers are checked like fields and handed out as they came, a bare LF or CR is an error,
+// and a size never overflows. 24 bytes, so it lives inside an exchange.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,7 @@ class ChunkDecoder final {
   struct Step {
     std::size_t consumed = 0;  // bytes of input used up, payload included
     std::string_view payload;  // decoded bytes, inside the input; may be empty
+    std::string_view trailer;  // bytes of the trailer section, its last CRLF included; inside the input
     bool done = false;         // the last chunk and the trailer section are complete
     bool failed = false;       // see error()
   };

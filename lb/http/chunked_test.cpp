@@ -111,7 +111,8 @@ TEST(ChunkDecoder, Accepts) {
       {"9112 7.1.1: white space around", "2 \t; a = b \r\nab\r\n0 ;c\r\n\r\n", "ab"},
       {"9112 7.1.1: quoted pair", "2;a=\"\\\"\"\r\nab\r\n0\r\n\r\n", "ab"},
       {"9112 7.1.1: obs-text", "2;a=\"\xc3\xa9\"\r\nab\r\n0\r\n\r\n", "ab"},
-      {"9112 7.1.2: trailers are dropped", "1\r\na\r\n0\r\nX: y\r\nContent-Length: 5\r\nEmpty:\r\n\r\n", "a"},
+      {"9112 7.1.2: trailers are no payload", "1\r\na\r\n0\r\nX: y\r\nContent-Length: 5\r\nEmpty:\r\n\r\n",
+       "a"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(std::string(c.rule) + ": " + testing::readable(c.bytes));

@@ -20,7 +20,7 @@ struct KnownField {
 
 // Proxy-Authenticate and -Authorization belong to the connection between a client and a *forward* proxy
 // (RFC 9110 11.7). A gateway asks for no such credentials and has no business passing them on, so both
-// are dropped. TE and Trailer go because trailers are dropped (RFC 9110 6.5.1 allows it).
+// are dropped. TE is for one hop; Trailer goes where the trailers go: both are written anew.
 constexpr std::array<KnownField, 20> kKnownFields{{
     {"connection", FieldId::connection, true},
     {"content-length", FieldId::content_length, false},
@@ -172,6 +172,18 @@ ParseOutcome note_known(const Field& field, HeadFacts& facts, FieldNotes& notes)
       break;
     case FieldId::expect:
       ++notes.expect_count;
+      break;
+    case FieldId::te:
+      for_each_element(field.value, [&](std::string_view coding) {
+        facts.te_trailers = facts.te_trailers || equals_ignore_case(coding, "trailers");
+        return true;
+      });
+      break;
+    case FieldId::trailer:
+      facts.has_trailer = true;
+      break;
+    case FieldId::date:
+      facts.has_date = true;
       break;
     default:
       break;

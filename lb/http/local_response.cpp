@@ -1,4 +1,5 @@
 // Responses that the proxy makes by itself.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -87,8 +88,39 @@ std::string_view reason_phrase(std::uint16_t status) noexcept {
   return "Unknown";
 }
 
+namespace {
+
+void put_field(std::string& out, std::string_view name, std::string_view value) {
+  out.append(name).append(": ").append(value).append("\r\n");
+}
+
+/// Date, the end of the connection, what the configuration adds, and the empty line.
+void end_head(std::string& out, bool keep_alive, std::string_view extra_block, std::string_view date) {
+  if (!date.empty()) put_field(out, "Date", date);
+  if (!keep_alive) put_field(out, "Connection", "close");
+  out.append(extra_block).append("\r\n");
+}
+
+constexpr char lower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
+// RFC 9110 9.3.8 wants fields left out that are "likely to contain sensitive data". Too much left out costs
+// a diagnosis a line; too little gives a script the cookie that it may not read (cross-site tracing).
+bool may_be_echoed(const Field& field) {
+  constexpr auto kSensitive = std::to_array<std::string_view>(
+      {"auth", "cookie", "token", "secret", "key", "session", "passw", "credential", "signature", "proxy-"});
+  std::string name(field.name);
+  std::ranges::transform(name, name.begin(), lower);
+  return std::ranges::none_of(kSensitive,
+                              [&](std::string_view part) { return name.find(part) != std::string::npos; });
+}
+
+}  // namespace
+
 std::string make_response(std::uint16_t status, std::string_view detail, bool keep_alive,
-                          Method request_method, std::uint32_t retry_after_s, std::string_view extra_block) {
+                          Method request_method, std::uint32_t retry_after_s, std::string_view extra_block,
+                          std::string_view date) {
   const std::string status_text = std::to_string(status).append(" ").append(reason_phrase(status));
   std::string body;
   const bool never_has_body = status < 200 || status == 204 || status == 304;  // RFC 9110 6.4.1
@@ -98,18 +130,38 @@ std::string make_response(std::uint16_t status, std::string_view detail, bool ke
     body.append("\n");
   }
   std::string response;
-  response.reserve(160 + extra_block.size() + body.size());
+  response.reserve(200 + extra_block.size() + body.size());
   response.append("HTTP/1.1 ").append(status_text).append("\r\n");
   if (!never_has_body) {
-    response.append("Content-Type: text/plain\r\nContent-Length: ").append(std::to_string(body.size()));
-    response.append("\r\n");
+    put_field(response, "Content-Type", "text/plain");
+    put_field(response, "Content-Length", std::to_string(body.size()));
   }
-  if (retry_after_s > 0)
-    response.append("Retry-After: ").append(std::to_string(retry_after_s)).append("\r\n");
-  if (!keep_alive) response.append("Connection: close\r\n");
-  response.append(extra_block).append("\r\n");
+  if (retry_after_s > 0) put_field(response, "Retry-After", std::to_string(retry_after_s));
+  end_head(response, keep_alive, extra_block, date);
   if (request_method != Method::head) response.append(body);
   return response;
+}
+
+std::string make_options_response(bool keep_alive, std::string_view extra_block, std::string_view date) {
+  std::string response = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+  end_head(response, keep_alive, extra_block, date);
+  return response;
+}
+
+std::string make_trace_response(const RequestHead& head, bool keep_alive, std::string_view extra_block,
+                                std::string_view date) {
+  std::string echo;
+  echo.reserve(head.head_bytes);
+  echo.append(head.method_text).append(" ").append(head.target).append(" HTTP/1.");
+  echo.append(head.minor_version == 0 ? "0" : "1").append("\r\n");
+  for (const Field& field : head.table) {
+    if (may_be_echoed(field)) put_field(echo, field.name, field.value);
+  }
+  echo.append("\r\n");
+  std::string response = "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\n";
+  put_field(response, "Content-Length", std::to_string(echo.size()));
+  end_head(response, keep_alive, extra_block, date);
+  return response.append(echo);
 }
 
 }  // namespace lb::http

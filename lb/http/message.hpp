@@ -71,6 +71,9 @@ struct HeadFacts {
   bool connection_upgrade = false;  // of a request: only when the upgrade may be passed on, see parser.hpp
   bool has_upgrade = false;
   bool expect_continue = false;
+  bool te_trailers = false;  // of a request: its sender takes trailers (RFC 9110 10.1.4)
+  bool has_trailer = false;  // the field that announces them
+  bool has_date = false;
 };
 
 struct FieldTable {

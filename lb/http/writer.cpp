@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "lb/http/chars.hpp"
+#include "lb/http/max_forwards.hpp"
 #include "lb/http/output.hpp"
 
 namespace lb::http {
@@ -18,13 +19,14 @@ using Kind = BodyFraming::Kind;
 struct Seen {
   bool forwarded_for = false;
   bool via = false;
+  bool max_forwards = false;  // and it has to be counted down
 };
 
 // The end-to-end fields, but for those that are written anew.
-Seen copy_request_fields(Output& out, const FieldTable& table) noexcept {
+Seen copy_request_fields(Output& out, const RequestHead& head) noexcept {
   Seen seen;
   LineCopier lines(out);
-  for (const Field& field : table) {
+  for (const Field& field : head.table) {
     if (field.hop_by_hop) continue;
     switch (field.id) {
       case FieldId::host:
@@ -37,6 +39,13 @@ Seen copy_request_fields(Output& out, const FieldTable& table) noexcept {
         break;
       case FieldId::via:
         seen.via = true;
+        break;
+      case FieldId::max_forwards:
+        if (counts_forwards(head.method)) {
+          seen.max_forwards = true;
+        } else {
+          lines.add(field);
+        }
         break;
       default:
         lines.add(field);
@@ -101,21 +110,56 @@ void put_status_line(Output& out, const ResponseHead& head) noexcept {
   out.put("\r\n");
 }
 
+void put_trailer(Output& out, const FieldTable& table) noexcept {
+  out.put("Trailer: ");
+  put_joined(out, table, FieldId::trailer);
+  out.put("\r\n");
+}
+
+void put_request_framing(Output& out, const RequestHead& head, const BodyFraming& framing) noexcept {
+  if (framing.kind == Kind::chunked) {
+    out.put("Transfer-Encoding: chunked\r\n");
+    if (head.facts.has_trailer) put_trailer(out, head.table);
+  } else if (framing.kind == Kind::length) {
+    put_content_length(out, framing.length);
+  } else if (head.facts.has_content_length) {
+    put_content_length(out, 0);
+  }
+}
+
+// Connection and what it names: an upgrade, and that the client takes trailers. A 1.0 client does not.
+void put_request_connection(Output& out, const RequestHead& head) noexcept {
+  const bool upgrade = forwards_upgrade(head.facts);
+  const bool trailers = head.facts.te_trailers && head.minor_version > 0;
+  if (!upgrade && !trailers) return;
+  out.put("Connection: ");
+  if (upgrade) out.put("upgrade");
+  if (upgrade && trailers) out.put(", ");
+  if (trailers) out.put("TE");
+  out.put("\r\n");
+  if (trailers) out.put("TE: trailers\r\n");
+  if (!upgrade) return;
+  out.put("Upgrade: ");
+  put_joined(out, head.table, FieldId::upgrade);
+  out.put("\r\n");
+}
+
 void put_response_framing(Output& out, const ResponseHead& head, const BodyFraming& framing,
-                          Method request_method) noexcept {
+                          const ResponseContext& context) noexcept {
   switch (framing.kind) {
     case Kind::length:
       put_content_length(out, framing.length);
       break;
     case Kind::chunked:
       out.put("Transfer-Encoding: chunked\r\n");
+      if (context.trailers && head.facts.has_trailer) put_trailer(out, head.table);
       break;
     case Kind::none:
       // A 1xx or 204 must not have one (RFC 9110 8.6); to HEAD and in a 304 it tells what GET would have.
       if (head.status < 200 || head.status == 204) break;
       if (head.facts.has_content_length) {
         put_content_length(out, head.facts.content_length);
-      } else if (head.status != 304 && request_method != Method::head) {
+      } else if (head.status != 304 && context.request_method != Method::head) {
         put_content_length(out, 0);
       }
       break;
@@ -164,21 +208,16 @@ std::size_t write_upstream_head(const RequestHead& head, const BodyFraming& fram
   written.put(" HTTP/1.1\r\nHost: ");
   written.put(head.authority.empty() ? context.backend_host : head.authority);
   written.put("\r\n");
-  const Seen seen = copy_request_fields(written, head.table);
-  put_forwarded(written, head, seen.forwarded_for, context);
-  put_via(written, head.table, seen.via, head.minor_version, context.via_name);
-  if (framing.kind == Kind::chunked) {
-    written.put("Transfer-Encoding: chunked\r\n");
-  } else if (framing.kind == Kind::length) {
-    put_content_length(written, framing.length);
-  } else if (head.facts.has_content_length) {
-    put_content_length(written, 0);
-  }
-  if (forwards_upgrade(head.facts)) {
-    written.put("Connection: upgrade\r\nUpgrade: ");
-    put_joined(written, head.table, FieldId::upgrade);
+  const Seen seen = copy_request_fields(written, head);
+  if (seen.max_forwards) {
+    written.put("Max-Forwards: ");
+    written.put_number(max_forwards(head).next);
     written.put("\r\n");
   }
+  put_forwarded(written, head, seen.forwarded_for, context);
+  put_via(written, head.table, seen.via, head.minor_version, context.via_name);
+  put_request_framing(written, head, framing);
+  put_request_connection(written, head);
   written.put("\r\n");
   return written.size();
 }
@@ -197,7 +236,12 @@ std::size_t write_client_head(const ResponseHead& head, const BodyFraming& frami
   const bool seen_via = copy_response_fields(
       written, head.table, final_answer ? context.extra_names : std::span<const std::string>{});
   put_via(written, head.table, seen_via, head.minor_version, context.via_name);
-  put_response_framing(written, head, framing, context.request_method);
+  put_response_framing(written, head, framing, context);
+  if (final_answer && !head.facts.has_date && !context.date.empty()) {
+    written.put("Date: ");
+    written.put(context.date);
+    written.put("\r\n");
+  }
   put_connection(written, head, context);
   if (final_answer) written.put(context.extra_block);
   written.put("\r\n");

@@ -92,7 +92,23 @@ TEST(UpstreamHead, Golden) {
        "Trailer: X\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic x\r\nProxy-Authenticate: "
        "y\r\n"
        "Upgrade: websocket\r\nX-Mine: 1\r\nX-Other: 2\r\n\r\n",
-       "GET / HTTP/1.1\r\nHost: a\r\nX-Other: 2\r\n" + added("a") + "\r\n"},
+       "GET / HTTP/1.1\r\nHost: a\r\nX-Other: 2\r\n" + added("a") + "Connection: TE\r\nTE: trailers\r\n\r\n"},
+      {"9110 10.1.4: TE is for one hop, but for trailers",
+       "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: gzip;q=0.5, deflate\r\n\r\n",
+       "GET / HTTP/1.1\r\nHost: a\r\n" + added("a") + "\r\n"},
+      {"9110 10.1.4: trailers among other codings",
+       "GET / HTTP/1.1\r\nHost: a\r\nTE: gzip;q=0.5, Trailers\r\n\r\n",
+       "GET / HTTP/1.1\r\nHost: a\r\n" + added("a") + "Connection: TE\r\nTE: trailers\r\n\r\n"},
+      {"9110 10.1.4: a 1.0 client takes none", "GET / HTTP/1.0\r\nHost: a\r\nTE: trailers\r\n\r\n",
+       "GET / HTTP/1.1\r\nHost: a\r\n" + added("a", "1.0 lb") + "\r\n"},
+      {"9110 6.6.2: Trailer goes with chunked",
+       "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X, Y\r\nTrailer: Z\r\n\r\n",
+       "POST / HTTP/1.1\r\nHost: a\r\n" + added("a") +
+           "Transfer-Encoding: chunked\r\nTrailer: X, Y, Z\r\n\r\n"},
+      {"9110 7.8 and 10.1.4: upgrade and trailers",
+       "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, TE\r\nTE: trailers\r\nUpgrade: websocket\r\n\r\n",
+       "GET / HTTP/1.1\r\nHost: a\r\n" + added("a") +
+           "Connection: upgrade, TE\r\nTE: trailers\r\nUpgrade: websocket\r\n\r\n"},
       {"imitations", "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1\r\nContent_Length: 5\r\nx_y: 2\r\n\r\n",
        "GET / HTTP/1.1\r\nHost: a\r\nx_y: 2\r\n" + added("a") + "\r\n"},
       {"length", "POST / HTTP/1.1\r\nHost: a\r\ncontent-length: 0042\r\nX: y\r\n\r\n",
@@ -127,8 +143,10 @@ TEST(UpstreamHead, Golden) {
        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: "
        "A\r\n\r\n",
        "GET / HTTP/1.1\r\nHost: a\r\n" + added("a") + "\r\n"},
-      {"9110 7.6.2: Max-Forwards is left", "OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n",
-       "OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n" + added("a") + "\r\n"},
+      {"9110 7.6.2: Max-Forwards is counted down", "OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n",
+       "OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 2\r\n" + added("a") + "\r\n"},
+      {"9110 7.6.2: of other methods it is left", "GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n",
+       "GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n" + added("a") + "\r\n"},
       {"extension method", "PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n",
        "PROPFIND / HTTP/1.1\r\nHost: a\r\n" + added("a") + "\r\n"},
       {"obs-text in values passes", "GET / HTTP/1.1\r\nHost: a\r\nX: \xc3\xa9\xff\r\n\r\n",

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "lb/http/trailers.hpp"
+
 namespace lb {
 
 BodyFlow::Fed BodyFlow::feed(std::string_view input, Gather& out) noexcept {
@@ -31,6 +33,7 @@ BodyFlow::Fed BodyFlow::feed_chunked(std::string_view input, Gather& out) noexce
       return fed;
     }
     emit(step.payload, out);
+    if (forwards_trailers_) keep_trailer(step.trailer);
     if (step.done) {
       complete_ = true;
       emit_end(out);
@@ -64,7 +67,22 @@ void BodyFlow::emit(std::string_view payload, Gather& out) noexcept {
 }
 
 void BodyFlow::emit_end(Gather& out) noexcept {
-  if (out_ == Kind::chunked) out.add(http::kLastChunk);
+  if (out_ != Kind::chunked) return;
+  const std::string_view trailers = trailers_ ? http::forwardable_trailers(*trailers_) : std::string_view{};
+  if (trailers.empty()) return out.add(http::kLastChunk);
+  out.add("0\r\n");
+  out.add(trailers);
+  out.add("\r\n");
+}
+
+/// A section without fields, which is what nearly every body ends with, costs no memory.
+void BodyFlow::keep_trailer(std::string_view bytes) {
+  if (bytes.empty()) return;
+  if (!trailers_) {
+    if (bytes.front() == '\r') return;
+    trailers_ = std::make_unique<std::string>();
+  }
+  trailers_->append(bytes);
 }
 
 }  // namespace lb

@@ -104,6 +104,7 @@ struct Exchange {
   std::uint8_t client_minor_version = 1;
   bool client_keep_alive = true;
   bool upgrade_requested = false;
+  bool client_takes_trailers = false;
   bool response_started = false;  // a byte of the response came from the backend
   bool response_head_sent = false;
   bool response_keep_alive = true;  // what the head sent to the client promised

@@ -25,9 +25,9 @@ class Gather final {
   void clear() noexcept { count_ = arena_used_ = total_ = 0; }
   [[nodiscard]] bool empty() const noexcept { return total_ == 0; }
   [[nodiscard]] std::size_t total() const noexcept { return total_; }
-  /// Whether another chunk (head, payload, end) still fits.
+  /// Whether another chunk (head, payload, end) and a trailer section still fit.
   [[nodiscard]] bool has_room() const noexcept {
-    return count_ + 3 <= kPiecesMax && arena_used_ + kCopyMax + 64 <= kArenaBytes;
+    return count_ + 6 <= kPiecesMax && arena_used_ + kCopyMax + 64 <= kArenaBytes;
   }
   [[nodiscard]] std::span<const iovec> pieces() const noexcept { return {pieces_.data(), count_}; }
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "lb/base/random.hpp"
+#include "lb/http/chars.hpp"
 #include "lb/limit/rate_limiter.hpp"
 #include "lb/proxy/upstream_set.hpp"
 #include "lb/proxy/worker.hpp"
@@ -119,6 +120,7 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
   for (const HeaderField& field : config.response_headers) {
     shared.response_block += field.name + ": " + field.value + "\r\n";
     shared.response_names.push_back(field.name);
+    shared.sets_date = shared.sets_date || http::equals_ignore_case(field.name, "date");
   }
   const std::uint32_t count = worker_count(config);
   impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget, count);

@@ -19,8 +19,10 @@
 // in a socket's outbox the other side is not read: that is the back-pressure, and it bounds memory.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -32,6 +34,7 @@
 #include "lb/base/random.hpp"
 #include "lb/base/slab.hpp"
 #include "lb/base/timer_wheel.hpp"
+#include "lb/http/date.hpp"
 #include "lb/http/message.hpp"
 #include "lb/http/writer.hpp"
 #include "lb/limit/rate_limiter.hpp"
@@ -58,6 +61,7 @@ struct WorkerShared {
   std::unique_ptr<RateLimiter> limiter;       // may be null
   std::string response_block;                 // response_headers as ready-made lines
   std::vector<std::string> response_names;
+  bool sets_date = false;  // response_headers has a Date
   std::atomic<std::uint32_t> open_clients{0};
   DrainLedger ledger;  // held by each worker of a drain that has connections left
 };
@@ -163,6 +167,9 @@ class Worker final {
   void reject(ClientConnection& client, std::uint16_t status, std::string_view detail);
   void respond_locally(ClientConnection& client, std::uint16_t status, std::string_view detail,
                        bool keep_alive, http::Method method, std::uint32_t retry_after_s);
+  void send_locally(ClientConnection& client, std::uint16_t status, std::string_view response,
+                    bool keep_alive);
+  std::string_view date_text() noexcept;
   void shut_client(ClientConnection& client);
   void client_gone(ClientConnection& client);
   void close_client(ClientConnection& client);
@@ -173,6 +180,7 @@ class Worker final {
   std::size_t begin_exchange(ClientConnection& client, const http::RequestHead& head, std::string_view rest);
   bool admit(ClientConnection& client, const http::RequestHead& head, const http::BodyFraming& framing,
              bool more_input);
+  void answer_as_last(ClientConnection& client, const http::RequestHead& head, bool keep_alive);
   Exchange* make_exchange(ClientConnection& client, const http::RequestHead& head);
   void dispatch(Exchange& exchange);
   bool pick_backend(Exchange& exchange);
@@ -194,8 +202,12 @@ class Worker final {
   void release_backend(Exchange& exchange) noexcept;
   void close_upstream(UpstreamConnection& upstream);
   void log_exchange(const Exchange& exchange, std::string_view outcome);
+  void log_local(const ClientConnection& client, std::uint16_t status, std::string_view method,
+                 std::string_view target, std::string_view outcome);
   void log_refused(const ClientConnection& client, std::uint16_t status, std::string_view method,
-                   std::string_view target);
+                   std::string_view target) {
+    log_local(client, status, method, target, "rejected");
+  }
   void append_record(const ClientConnection& client, AccessRecord& record);
 
   // worker_response.cpp: the upstream side
@@ -256,6 +268,9 @@ class Worker final {
   http::RequestHead request_head_;
   http::ResponseHead response_head_;
   http::HeadLimits limits_;
+
+  std::time_t date_second_ = -1;  // what date_ says
+  std::array<char, http::kDateBytes> date_{};
 
   std::string access_lines_;
   Instant access_flushed_{};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 
 #include "lb/proxy/worker.hpp"
 
@@ -156,9 +157,16 @@ void Worker::reject(ClientConnection& client, std::uint16_t status, std::string_
 
 void Worker::respond_locally(ClientConnection& client, std::uint16_t status, std::string_view detail,
                              bool keep_alive, http::Method method, std::uint32_t retry_after_s) {
+  send_locally(client, status,
+               http::make_response(status, detail, keep_alive, method, retry_after_s, shared_.response_block,
+                                   date_text()),
+               keep_alive);
+}
+
+/// A whole response of our own; then the connection goes on or ends.
+void Worker::send_locally(ClientConnection& client, std::uint16_t status, std::string_view response,
+                          bool keep_alive) {
   count_status(status);
-  const std::string response =
-      http::make_response(status, detail, keep_alive, method, retry_after_s, shared_.response_block);
   bump(counters_.bytes_to_clients, response.size());
   if (!send_bytes(client.socket, token_of(client), response)) return client_gone(client);
   if (keep_alive && client.socket.outbox.empty()) return become_idle(client);
@@ -198,6 +206,16 @@ void Worker::close_client(ClientConnection& client) {
   shared_.open_clients.fetch_sub(1, std::memory_order_relaxed);
   lb::drop(counters_.connections_open);
   clients_.retire(client.handle);
+}
+
+/// For the Date field; empty when the configuration sets one of its own. Valid until the next call.
+std::string_view Worker::date_text() noexcept {
+  if (shared_.sets_date) return {};
+  if (const std::time_t second = std::time(nullptr); second != date_second_) {
+    date_second_ = second;
+    http::write_date(second, date_);
+  }
+  return {date_.data(), date_.size()};
 }
 
 void Worker::count_status(std::uint16_t status) noexcept {

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "lb/http/framing.hpp"
+#include "lb/http/max_forwards.hpp"
 #include "lb/proxy/worker.hpp"
 
 namespace lb {
@@ -41,7 +42,7 @@ std::size_t Worker::begin_exchange(ClientConnection& client, const http::Request
       .backend_host = "localhost",
   };
   // Before anything can fail: whether the connection is in step afterwards is told by it.
-  exchange.request_body = BodyFlow{framing.framing, framing.framing};
+  exchange.request_body = BodyFlow{framing.framing, framing.framing, true};
   gather_.clear();
   const std::size_t head_size = http::write_upstream_head(head, framing.framing, forward, gather_.room());
   if (head_size == 0) {
@@ -73,17 +74,50 @@ bool Worker::admit(ClientConnection& client, const http::RequestHead& head, cons
     reject(client, 501, "CONNECT is not supported");
     return false;
   }
-  if (!shared_.limiter) return true;
-  const RateLimiter::Decision decision = shared_.limiter->take(client.peer.hash(), now_);
-  if (decision.allowed) return true;
-  bump(counters_.rate_limited);
   const bool bodiless = framing.kind == http::BodyFraming::Kind::none;
-  const bool keep = bodiless && may_live_on(client, more_input) && head.minor_version >= 1 &&
-                    http::wants_keep_alive(head.facts, head.minor_version);
-  client.linger = !bodiless || !keep;
-  log_refused(client, 429, head.method_text, head.target);
-  respond_locally(client, 429, "rate limit exceeded", keep, head.method, decision.retry_after_s);
-  return false;
+  const auto keeps = [&] {
+    const bool keep = bodiless && may_live_on(client, more_input) && head.minor_version >= 1 &&
+                      http::wants_keep_alive(head.facts, head.minor_version);
+    client.linger = !keep;
+    return keep;
+  };
+  if (shared_.limiter) {
+    const RateLimiter::Decision decision = shared_.limiter->take(client.peer.hash(), now_);
+    if (!decision.allowed) {
+      bump(counters_.rate_limited);
+      log_refused(client, 429, head.method_text, head.target);
+      respond_locally(client, 429, "rate limit exceeded", keeps(), head.method, decision.retry_after_s);
+      return false;
+    }
+  }
+  if (!http::counts_forwards(head.method)) return true;
+  if (head.method == http::Method::trace && !bodiless) {
+    reject(client, 400, "TRACE with content (RFC 9110 9.3.8)");
+    return false;
+  }
+  switch (http::max_forwards(head).kind) {
+    case http::MaxForwards::Kind::absent:
+    case http::MaxForwards::Kind::forward:
+      return true;
+    case http::MaxForwards::Kind::malformed:
+      reject(client, 400, "Max-Forwards is not one decimal number (RFC 9110 7.6.2)");
+      return false;
+    case http::MaxForwards::Kind::answer:
+      answer_as_last(client, head, keeps());
+      return false;
+  }
+  return true;
+}
+
+/// A TRACE or OPTIONS that may go no further (RFC 9110 7.6.2).
+void Worker::answer_as_last(ClientConnection& client, const http::RequestHead& head, bool keep_alive) {
+  const std::string_view date = date_text();
+  log_local(client, 200, head.method_text, head.target, "ok");
+  send_locally(client, 200,
+               head.method == http::Method::trace
+                   ? http::make_trace_response(head, keep_alive, shared_.response_block, date)
+                   : http::make_options_response(keep_alive, shared_.response_block, date),
+               keep_alive);
 }
 
 Exchange* Worker::make_exchange(ClientConnection& client, const http::RequestHead& head) {
@@ -98,6 +132,7 @@ Exchange* Worker::make_exchange(ClientConnection& client, const http::RequestHea
   exchange->client_keep_alive = http::wants_keep_alive(head.facts, head.minor_version);
   exchange->upgrade_requested =
       head.facts.connection_upgrade && head.facts.has_upgrade && head.minor_version >= 1;
+  exchange->client_takes_trailers = head.facts.te_trailers && head.minor_version >= 1;
   if (shared_.access_log) {
     exchange->log_method = head.method_text;
     exchange->log_target = head.target;
@@ -417,16 +452,16 @@ void Worker::log_exchange(const Exchange& exchange, std::string_view outcome) {
   append_record(*exchange.client, record);
 }
 
-/// A request that never became an exchange: malformed, or over the rate limit.
-void Worker::log_refused(const ClientConnection& client, std::uint16_t status, std::string_view method,
-                         std::string_view target) {
+/// A request that never became an exchange: malformed, over a limit, or answered by ourselves.
+void Worker::log_local(const ClientConnection& client, std::uint16_t status, std::string_view method,
+                       std::string_view target, std::string_view outcome) {
   if (!shared_.access_log) return;
   AccessRecord record;
   record.method = method;
   record.target = target;
   record.status = status;
   record.backend = "-";
-  record.outcome = "rejected";
+  record.outcome = outcome;
   append_record(client, record);
 }
 

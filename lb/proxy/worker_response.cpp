@@ -177,6 +177,8 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
       .request_method = exchange.method,
       .client_minor_version = exchange.client_minor_version,
       .keep_alive = exchange.response_keep_alive,
+      .trailers = exchange.client_takes_trailers,
+      .date = head.facts.has_date ? std::string_view{} : date_text(),
   };
   const std::size_t size = http::write_client_head(head, out, context, gather_.room());
   if (size == 0) {
@@ -188,7 +190,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   exchange.response_head_sent = true;
   exchange.status = head.status;
   exchange.logged_backend = exchange.upstreams->set().backend(exchange.backend).name;
-  exchange.response_body = BodyFlow{framing.framing, out};
+  exchange.response_body = BodyFlow{framing.framing, out, exchange.client_takes_trailers};
   exchange.response_until_close = out.kind == FramingKind::until_close;
   exchange.tunnel = tunnel;
   exchange.request_bytes.clear();  // it will not be sent again

@@ -59,7 +59,7 @@ bool is_generated(FieldId id) {
   return id == FieldId::host || id == FieldId::content_length || id == FieldId::transfer_encoding ||
          id == FieldId::connection || id == FieldId::upgrade || id == FieldId::via ||
          id == FieldId::x_forwarded_for || id == FieldId::x_forwarded_proto ||
-         id == FieldId::x_forwarded_host;
+         id == FieldId::x_forwarded_host || id == FieldId::max_forwards;
 }
 
 std::vector<std::string> end_to_end_fields(const FieldTable& table) {
