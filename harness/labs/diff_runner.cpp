@@ -51,7 +51,7 @@ Json diff_pairs(const Json& request) {
 
 Json diff_many(const Json& request) {
   lb::Config before;
-  before.listen.push_back({.host = "127.0.0.1", .port = 8080});
+  before.listen.push_back({{.host = "127.0.0.1", .port = 8080}});
   const auto count = request.at("backends").get<std::uint32_t>();
   for (std::uint32_t i = 0; i < count; ++i) {
     before.backends.push_back(

@@ -34,7 +34,7 @@ std::string file_with(std::string_view members) {
 
 Config valid_config() {
   Config config;
-  config.listen = {{.host = "0.0.0.0", .port = 8080}};
+  config.listen = {{{.host = "0.0.0.0", .port = 8080}}};
   config.backends = {{.name = "a", .endpoint = {.host = "127.0.0.1", .port = 9001}}};
   return config;
 }
@@ -63,7 +63,7 @@ TEST(Config, TheChaptersFile) {
   const ConfigResult result = config_load(LB_SOURCE_DIR "/fixtures/config/good/chapter.json");
   ASSERT_TRUE(result);
   Config expected;
-  expected.listen = {{.host = "0.0.0.0", .port = 8080}};
+  expected.listen = {{{.host = "0.0.0.0", .port = 8080}}};
   expected.algorithm = Algorithm::weighted_round_robin;
   expected.backends = {
       {.name = "127.0.0.1:9001", .endpoint = {.host = "127.0.0.1", .port = 9001}, .weight = 3},
@@ -265,19 +265,19 @@ TEST(Validate, RulesBetweenValues) {
 
 TEST(Validate, Endpoints) {
   Config config = valid_config();
-  config.listen = {{.host = "localhost", .port = 80}};
+  config.listen = {{{.host = "localhost", .port = 80}}};
   config.backends[0].endpoint = {.host = "relative.sock", .port = 0, .unix_socket = true};
-  EXPECT_THAT(faults(config), ElementsAre(HasSubstr("/listen: found \"localhost:80\""),
+  EXPECT_THAT(faults(config), ElementsAre(HasSubstr("/listen/0/address: found \"localhost:80\""),
                                           HasSubstr("/backends/0/unix: found \"relative.sock\"")));
-  config.listen = {{.host = "/run/x.sock", .port = 1, .unix_socket = true}};
+  config.listen = {{{.host = "/run/x.sock", .port = 1, .unix_socket = true}}};
   config.backends[0].endpoint = {.host = "a b", .port = 1};
-  EXPECT_THAT(faults(config),
-              ElementsAre(HasSubstr("/listen: found port 1"), HasSubstr("/backends/0/host: found \"a b\"")));
+  EXPECT_THAT(faults(config), ElementsAre(HasSubstr("/listen/0/address: found port 1"),
+                                          HasSubstr("/backends/0/host: found \"a b\"")));
 }
 
 TEST(Print, ReadsBackAsTheSame) {
   Config config = valid_config();
-  config.listen.push_back({.host = "/run/\"quoted\".sock", .port = 0, .unix_socket = true});
+  config.listen.push_back({{.host = "/run/\"quoted\".sock", .port = 0, .unix_socket = true}});
   config.backends.push_back({.name = "\xc3\xbc \"b\"", .endpoint = {.host = "::1", .port = 1}, .weight = 7});
   config.backends.push_back({.name = "u", .endpoint = {.host = "/u", .port = 0, .unix_socket = true}});
   config.rate_limit = {.per_ip = 0.1, .burst = 3};
@@ -287,6 +287,18 @@ TEST(Print, ReadsBackAsTheSame) {
   const ConfigResult again = config_parse(config_print(config));
   ASSERT_TRUE(again) << again.error().text("printed");
   EXPECT_EQ(*again->config, config);
+}
+
+TEST(Print, AListenerWithoutOptionsIsItsAddress) {
+  const auto loaded = config_parse(
+      R"({"listen": [{"address": ":1"}, {"mode": "tcp", "address": "[::]:2"}], "backends": [{"host": "a", "port": 1}]})");
+  ASSERT_TRUE(loaded) << loaded.error().text("f");
+  EXPECT_EQ(loaded->config->listen[1].mode, ListenMode::tcp);
+  const std::string text = config_print(*loaded->config);
+  EXPECT_THAT(text, HasSubstr(R"("listen": ["0.0.0.0:1", {"address": "[::]:2", "mode": "tcp")"));
+  const auto again = config_parse(text);
+  ASSERT_TRUE(again) << again.error().text("printed");
+  EXPECT_EQ(*again->config, *loaded->config);
 }
 
 TEST(Print, ShowsEveryKey) {

@@ -14,6 +14,7 @@ namespace lb {
 namespace {
 
 constexpr std::size_t kKeysPerSectionMax = 64;
+constexpr const char* kListenerExpected = R"(an address such as "0.0.0.0:8080", or an object with one)";
 /// Which keys of a section an object gives, by their index in it.
 using Given = std::bitset<kKeysPerSectionMax>;
 
@@ -86,11 +87,12 @@ class Decoder final {
   void number(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
   void choice(const Node& node, const KeySpec& key, const Choice& slot, const Place& place);
   void text(const Node& node, const KeySpec& key, const Slot& slot, const Place& place);
-  void listen_port(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
+  void listen_port(const Node& node, const KeySpec& key, std::vector<ListenerConfig>& listeners,
                    const Place& place);
-  void listen(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners, const Place& place);
-  void listen_address(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
-                      const Place& place);
+  void listen(const Node& node, const KeySpec& key, std::vector<ListenerConfig>& listeners,
+              const Place& place);
+  void listener(const Node& node, const KeySpec& key, std::vector<ListenerConfig>& listeners,
+                const Place& place);
   void headers(const Node& node, const KeySpec& key, std::vector<HeaderField>& fields, const Place& place);
 
   void report(Position at, const Place& place, std::string message) {
@@ -232,11 +234,12 @@ void Decoder::scalar(const Node& node, const KeySpec& key, const Slot& slot, con
     case KeyType::text:
     case KeyType::host:
     case KeyType::unix_path:
+    case KeyType::listen_address:
       return text(node, key, slot, place);
     case KeyType::listen_port:
-      return listen_port(node, key, *std::get<std::vector<Endpoint>*>(slot), place);
+      return listen_port(node, key, *std::get<std::vector<ListenerConfig>*>(slot), place);
     case KeyType::listen:
-      return listen(node, key, *std::get<std::vector<Endpoint>*>(slot), place);
+      return listen(node, key, *std::get<std::vector<ListenerConfig>*>(slot), place);
     case KeyType::headers:
       return headers(node, key, *std::get<std::vector<HeaderField>*>(slot), place);
     case KeyType::object:
@@ -293,6 +296,12 @@ void Decoder::text(const Node& node, const KeySpec& key, const Slot& slot, const
     *std::get<Endpoint*>(slot) = Endpoint{.host = *std::move(path), .port = 0, .unix_socket = true};
     return;
   }
+  if (key.type == KeyType::listen_address) {
+    auto endpoint = parse_listen_address(node.text);
+    if (!endpoint) return mismatch(node, place, endpoint.error());
+    *std::get<Endpoint*>(slot) = *std::move(endpoint);
+    return;
+  }
   if (key.type == KeyType::host) {
     auto host = parse_host(node.text);
     if (!host) return mismatch(node, place, host.error());
@@ -304,21 +313,20 @@ void Decoder::text(const Node& node, const KeySpec& key, const Slot& slot, const
   *std::get<std::string*>(slot) = std::move(value);
 }
 
-void Decoder::listen_port(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
+void Decoder::listen_port(const Node& node, const KeySpec& key, std::vector<ListenerConfig>& listeners,
                           const Place& place) {
-  Endpoint endpoint{.host = "0.0.0.0"};
+  ListenerConfig listener{{.host = "0.0.0.0"}};
   const std::uint64_t before = errors_.total();
-  integer(node, key, &endpoint.port, place);
+  integer(node, key, &listener.port, place);
   if (errors_.total() != before) return;
   // First wherever the key stands, so that the order of keys never matters.
-  listeners.insert(listeners.begin(), std::move(endpoint));
+  listeners.insert(listeners.begin(), std::move(listener));
   out_.listen_pointers.insert(out_.listen_pointers.begin(), place.pointer());
 }
 
-void Decoder::listen(const Node& node, const KeySpec& key, std::vector<Endpoint>& listeners,
+void Decoder::listen(const Node& node, const KeySpec& key, std::vector<ListenerConfig>& listeners,
                      const Place& place) {
-  if (node.kind == Node::Kind::text) return listen_address(node, key, listeners, place);
-  if (node.kind != Node::Kind::array) return mismatch(node, place, expected_text(key));
+  if (node.kind != Node::Kind::array) return listener(node, key, listeners, place);
   if (node.children.empty()) return mismatch(node, place, "at least one address in it");
   if (node.children.size() > kListenersMax) {
     return report(
@@ -326,16 +334,26 @@ void Decoder::listen(const Node& node, const KeySpec& key, std::vector<Endpoint>
         "found " + grouped(node.children.size()) + " elements, expected at most " + grouped(kListenersMax));
   }
   for (std::size_t i = 0; i < node.children.size(); ++i) {
-    listen_address(node.children[i], key, listeners, place.element(i));
+    listener(node.children[i], key, listeners, place.element(i));
   }
 }
 
-void Decoder::listen_address(const Node& node, const KeySpec&, std::vector<Endpoint>& listeners,
-                             const Place& place) {
-  if (node.kind != Node::Kind::text) return mismatch(node, place, "an address such as \"0.0.0.0:8080\"");
-  auto endpoint = parse_listen_address(node.text);
-  if (!endpoint) return mismatch(node, place, endpoint.error());
-  listeners.push_back(*std::move(endpoint));
+/// One of them, an address or an object with one. What has a fault is left out.
+void Decoder::listener(const Node& node, const KeySpec& key, std::vector<ListenerConfig>& listeners,
+                       const Place& place) {
+  const bool plain = node.kind == Node::Kind::text;
+  if (!plain && node.kind != Node::Kind::object) {
+    return mismatch(node, place, place.is_index ? std::string{kListenerExpected} : expected_text(key));
+  }
+  ListenerConfig listener;
+  const std::uint64_t before = errors_.total();
+  if (plain) {
+    text(node, *find_key(listener_section(), "address"), static_cast<Endpoint*>(&listener), place);
+  } else {
+    object(node, listener_section(), &listener, place);
+  }
+  if (errors_.total() != before) return;
+  listeners.push_back(std::move(listener));
   out_.listen_pointers.push_back(place.pointer());
 }
 

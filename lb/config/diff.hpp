@@ -9,6 +9,8 @@
 //   ~ /backends/b1/address     "10.0.0.1:1", "..."    backend b1: address 10.0.0.1:1 -> unix:/run/b1.sock
 //   + /listen/0.0.0.0:81       "", "0.0.0.0:81"       listener 0.0.0.0:81 added
 //   - /listen/unix:~1run~1x    "unix:/run/x", ""      listener unix:/run/x removed
+//   ~ /listen/0.0.0.0:81/mode  "http", "tcp"          listener 0.0.0.0:81: mode http -> tcp
+//   + /listen/0.0.0.0:82       "", {...}              listener 0.0.0.0:82 added: mode tcp
 //   ~ /drain_timeout           30, 0.25               drain_timeout: 30 -> 0.25
 //   ~ /timeouts/idle           60, 30                 timeouts.idle: 60 -> 30
 //   + /rate_limit              "", {...}              rate_limit added: per_ip 100, burst 20
@@ -28,7 +30,8 @@
 // field its name with letter case ignored: another spelling of the name alone is no change.
 //
 // before and after are JSON of any spelling, or the empty text where there was nothing. A backend or
-// section is the object with every key as `lb check --print` shows it. path is a JSON pointer (RFC 6901: ~ is
+// section is the object with every key as `lb check --print` shows it; a listener is its address when it has
+// no option that differs from its default. path is a JSON pointer (RFC 6901: ~ is
 // ~0, / is ~1) with identities in place of positions; a header field that changed stands under its new
 // spelling.
 //
@@ -36,7 +39,8 @@
 // them: quoted, escaped, cut after 60 characters; numbers as decimals without exponent (number_words),
 // seconds as numbers; 0 is 0, true is true, an empty text of a key is none, an empty header value is "". A
 // new or lost backend shows its address and weight, and its other keys where they differ from their defaults
-// (", weight 1, max_connections 9"); a section shows every key.
+// (", weight 1, max_connections 9"), a listener those of its options that differ; a section shows every key.
+// An option of a listener that is an object, or off, stands as JSON.
 //
 // A secret, the value of a header field that is_secret_header, is nowhere: it is "(secret)" in before and
 // after and (secret) in words, also where it changed.

@@ -171,13 +171,34 @@ TEST(ConfigDiff, NoKeyIsForgotten) {
       void* owner = key.section == nullptr ? &changed : key.children.at(&changed, 0);
       if (leaf.slot == nullptr || !alter(leaf, leaf.slot(owner))) continue;
       ++tried;
-      const std::string name = std::string{key.name} + (&leaf == &key ? "" : "/" + std::string{leaf.name});
+      const std::string name = std::string{key.name} + (key.type == KeyType::listen ? "/0.0.0.0:80" : "") +
+                               (&leaf == &key ? "" : "/" + std::string{leaf.name});
       const auto changes = config_diff(*loaded->config, changed);
       ASSERT_EQ(changes.size(), 1U) << name;
       EXPECT_EQ(changes[0].path, "/" + name);
     }
   }
   EXPECT_GT(tried, 15U);
+}
+
+TEST(ConfigDiff, OptionsOfListeners) {
+  const auto file = [](const std::string& listen) {
+    return R"({"listen": )" + listen + R"(, "backends": [{"host": "a", "port": 1}]})";
+  };
+  const std::string before = file(R"([":80", ":81", {"address": ":82", "mode": "tcp"}, {"address": ":83"}])");
+  const std::string after =
+      file(R"([{"address": ":80", "mode": "tcp"}, {"address": ":84", "mode": "tcp"}, ":83"])");
+  EXPECT_EQ(diff_of(before, after),
+            "- listener 0.0.0.0:81 removed\n"
+            "- listener 0.0.0.0:82 removed\n"
+            "~ listener 0.0.0.0:80: mode http -> tcp\n"
+            "+ listener 0.0.0.0:84 added: mode tcp\n");
+  const auto changes = changes_of(before, after);
+  EXPECT_EQ(changes[0].before, R"("0.0.0.0:81")");
+  EXPECT_EQ(Json::parse(changes[1].before)["mode"], "tcp");
+  EXPECT_EQ(changes[2].path, "/listen/0.0.0.0:80/mode");
+  EXPECT_EQ(changes[2].before, R"("http")");
+  EXPECT_EQ(Json::parse(changes[3].after)["address"], "0.0.0.0:84");
 }
 
 TEST(ConfigDiff, HeaderFields) {
@@ -209,7 +230,7 @@ TEST(ConfigDiff, WordsAreOneLineWithoutControlCharacters) {
   Config before;
   Config after;
   after.backends.push_back({.name = "a\n\x1b[2J\xc2\x9b\xff", .endpoint = {.host = "h\n", .port = 1}});
-  after.listen.push_back({.host = "/run/\r", .unix_socket = true});
+  after.listen.push_back({{.host = "/run/\r", .unix_socket = true}});
   after.pid_file = "\x07" + std::string(100, 'x');
   after.response_headers = {{"X\n", "\x1b]"}};
   const auto forth = config_diff(before, after);
@@ -231,7 +252,7 @@ TEST(ConfigDiff, WordsAreOneLineWithoutControlCharacters) {
 TEST(ConfigDiff, ManyBackendsInAnotherOrder) {
   constexpr std::uint32_t kCount = 100'000;
   Config before;
-  before.listen.push_back({.host = "0.0.0.0", .port = 80});
+  before.listen.push_back({{.host = "0.0.0.0", .port = 80}});
   for (std::uint32_t i = 0; i < kCount; ++i) {
     before.backends.push_back(
         {.name = "backend-" + std::to_string(i), .endpoint = {.host = "10.0.0.1", .port = 80}});

@@ -88,6 +88,28 @@ constexpr double kWeightMax = 10'000;
 constexpr auto kAlgorithms = std::to_array<std::string_view>(
     {"round_robin", "weighted_round_robin", "least_connections", "ip_hash", "random"});
 
+/// In the order of enum ListenMode.
+constexpr auto kListenModes = std::to_array<std::string_view>({"http", "tcp"});
+
+Slot listener_address(void* owner) {
+  return static_cast<Endpoint*>(static_cast<ListenerConfig*>(owner));
+}
+
+constexpr auto kListenerKeys = std::to_array<KeySpec>({
+    {.name = "address",
+     .type = KeyType::listen_address,
+     .required = true,
+     .example = R"("0.0.0.0:8080")",
+     .help = "Where to listen.",
+     .slot = listener_address},
+    {.name = "mode",
+     .type = KeyType::choice,
+     .choices = kListenModes,
+     .help = "What is spoken here: `http`, or `tcp` for bytes that are passed on as they are.",
+     .slot = slot<&ListenerConfig::mode>},
+});
+constexpr Section kListener{.pointer = "/listen/*", .keys = kListenerKeys};
+
 constexpr auto kBackendKeys = std::to_array<KeySpec>({
     {.name = "name",
      .type = KeyType::text,
@@ -289,11 +311,12 @@ constexpr auto kConfigKeys = std::to_array<KeySpec>({
      .min = 1,
      .max = kListenersMax,
      .default_words = "required, unless listen_port is given",
-     .example = R"(["0.0.0.0:8080", "[::]:8080", "unix:/run/lb-http.sock"])",
+     .example = R"(["0.0.0.0:8080", "unix:/run/lb-http.sock", {"address": "[::]:5432", "mode": "tcp"}])",
      .help = "Where to listen: `ADDRESS:PORT` with IPv6 in brackets, `:PORT` for every IPv4 address, or "
-             "`unix:PATH`. "
-             "Port 0 lets the kernel choose.",
-     .slot = slot<&Config::listen>},
+             "`unix:PATH`; port 0 lets the kernel choose. Or an object with an address and options.",
+     .slot = slot<&Config::listen>,
+     .section = &kListener,
+     .children = many_objects<&Config::listen>()},
     {.name = "algorithm",
      .type = KeyType::choice,
      .choices = kAlgorithms,
@@ -390,6 +413,10 @@ const Section& config_section() {
 }
 const Section& backend_section() {
   return kBackend;
+}
+
+const Section& listener_section() {
+  return kListener;
 }
 
 const KeySpec* find_key(const Section& section, std::string_view name) {

@@ -31,7 +31,8 @@ enum class KeyType : std::uint8_t {
   host,             // an address or name to connect to
   unix_path,        // fills a whole Endpoint
   listen_port,      // a port on every IPv4 address, put before the other listeners
-  listen,           // one listening address or an array of them
+  listen_address,   // fills a whole Endpoint
+  listen,           // one listening address, an object with one and options, or an array of these
   headers,          // an object of header fields
   object,           // with keys of its own, always there
   optional_object,  // the same, absent or null when off
@@ -47,8 +48,9 @@ struct Choice {
 };
 
 /// The model's member that a key fills.
-using Slot = std::variant<std::monostate, bool*, std::uint16_t*, std::uint32_t*, double*, Milliseconds*,
-                          std::string*, Choice, Endpoint*, std::vector<Endpoint>*, std::vector<HeaderField>*>;
+using Slot =
+    std::variant<std::monostate, bool*, std::uint16_t*, std::uint32_t*, double*, Milliseconds*, std::string*,
+                 Choice, Endpoint*, std::vector<ListenerConfig>*, std::vector<HeaderField>*>;
 
 /// The model's objects behind a key of an object type: exactly one, at most one, or any number.
 struct Children {
@@ -86,6 +88,8 @@ struct Section {
 const Section& config_section();
 /// An element of /backends; owners are BackendConfig objects.
 const Section& backend_section();
+/// An element of /listen that is not just an address; owners are ListenerConfig objects.
+const Section& listener_section();
 
 const KeySpec* find_key(const Section& section, std::string_view name);
 
@@ -101,7 +105,16 @@ std::string header_name_fault(std::string_view name);
 std::string header_value_fault(std::string_view value);
 bool same_header_name(std::string_view a, std::string_view b);  // letter case ignored
 
-/// The slot's value as it would stand in the file.
+/// The slot's value as it would stand in the file. A listener without options is its address.
 std::string value_json(const KeySpec& key, const Slot& slot);
+
+/// One listener as it would stand in the file: the text of its address, or an object when it has options.
+std::string listener_json(ListenerConfig& listener);
+
+/// The value of a key of `owner` as it would stand in the file, on one line, whatever the key's type.
+std::string key_json(const KeySpec& key, void* owner);
+
+/// {"host": "127.0.0.1", "port": 9001}: every key that is printed.
+std::string members_json(const Section& section, void* owner);
 
 }  // namespace lb

@@ -26,6 +26,15 @@ struct Endpoint {
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
+/// What is spoken on a listener.
+enum class ListenMode : std::uint8_t { http, tcp };
+
+/// An address to listen on, and what goes on there. The address alone is its identity across reloads.
+struct ListenerConfig : Endpoint {
+  ListenMode mode = ListenMode::http;
+  friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
+};
+
 struct BackendConfig {
   std::string name{};  // default: the endpoint's text; unique
   Endpoint endpoint{};
@@ -80,7 +89,7 @@ struct HeaderField {
 };
 
 struct Config {
-  std::vector<Endpoint> listen{};  // at least one; "listen_port": N is 0.0.0.0:N
+  std::vector<ListenerConfig> listen{};  // at least one; "listen_port": N is 0.0.0.0:N
   Algorithm algorithm = Algorithm::round_robin;
   std::vector<BackendConfig> backends{};  // at least one
   PoolConfig pool{};

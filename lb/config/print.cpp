@@ -6,43 +6,16 @@
 namespace lb {
 namespace {
 
-void append_value(std::string& out, const KeySpec& key, void* owner);
-
-/// One line: {"host": "127.0.0.1", "port": 9001}
-void append_object(std::string& out, const Section& section, void* owner) {
-  out += '{';
-  bool first = true;
-  for (const KeySpec& key : section.keys) {
-    if (key.printed != nullptr && !key.printed(owner)) continue;
-    if (!first) out += ", ";
-    first = false;
-    append_json_string(out, key.name);
-    out += ": ";
-    append_value(out, key, owner);
-  }
-  out += '}';
-}
-
-void append_value(std::string& out, const KeySpec& key, void* owner) {
-  if (key.section == nullptr) {
-    out += value_json(key, key.slot(owner));
-    return;
-  }
+/// Lists of objects have a line for each; everything else stands on one.
+std::string shown_value(const KeySpec& key, void* owner) {
+  if (key.type != KeyType::objects) return key_json(key, owner);
+  std::string out = "[";
   const std::size_t count = key.children.size(owner);
-  if (key.type != KeyType::objects) {
-    if (count == 0) {
-      out += "null";
-    } else {
-      append_object(out, *key.section, key.children.at(owner, 0));
-    }
-    return;
-  }
-  out += '[';
   for (std::size_t i = 0; i < count; ++i) {
     out += i == 0 ? "\n    " : ",\n    ";
-    append_object(out, *key.section, key.children.at(owner, i));
+    out += members_json(*key.section, key.children.at(owner, i));
   }
-  out += count == 0 ? "]" : "\n  ]";
+  return out + (count == 0 ? "]" : "\n  ]");
 }
 
 }  // namespace
@@ -54,8 +27,7 @@ std::string config_print(const Config& config) {
     if (key.printed != nullptr && !key.printed(owner)) continue;
     out += out.size() == 1 ? "\n  " : ",\n  ";
     append_json_string(out, key.name);
-    out += ": ";
-    append_value(out, key, owner);
+    out += ": " + shown_value(key, owner);
   }
   return out + "\n}\n";
 }

@@ -32,14 +32,16 @@ std::string default_json(const KeySpec& key, void* owner) {
   return plain ? value_json(key, key.slot(owner)) : std::string{};
 }
 
-Json listen_schema(const KeySpec& key) {
-  const Json one = {{"type", "string"}, {"minLength", 1}};
+Json listen_schema(const KeySpec& key, void* owner) {
+  const Json text = {{"type", "string"}, {"minLength", 1}};
+  const Json object = section_schema(*key.section, key.children.append(owner));
+  const Json one = {{"oneOf", Json::array({text, object})}};
   const Json many = {{"type", "array"},
                      {"items", one},
                      {"minItems", bound(key.min)},
                      {"maxItems", bound(key.max)},
                      {"uniqueItems", true}};
-  return {{"oneOf", Json::array({one, many})}};
+  return {{"oneOf", Json::array({text, object, many})}};
 }
 
 /// `owner` is scratch: the objects behind the keys are made in it, to learn their defaults.
@@ -58,11 +60,12 @@ Json type_schema(const KeySpec& key, void* owner) {
     case KeyType::text:
       return {{"type", "string"}, {"minLength", bound(key.min)}, {"maxLength", bound(key.max)}};
     case KeyType::host:
+    case KeyType::listen_address:
       return {{"type", "string"}, {"minLength", 1}};
     case KeyType::unix_path:
       return {{"type", "string"}, {"pattern", "^/."}};
     case KeyType::listen:
-      return listen_schema(key);
+      return listen_schema(key, owner);
     case KeyType::headers:
       return {{"type", "object"},
               {"additionalProperties", {{"type", "string"}, {"maxLength", kHeaderValueBytesMax}}},
@@ -116,7 +119,7 @@ std::string range_cell(const KeySpec& key) {
     case KeyType::text:
       return range(" bytes");
     case KeyType::listen:
-      return range(" addresses");
+      return range(" of them");
     case KeyType::objects:
       return range(" objects");
     case KeyType::headers:
@@ -130,6 +133,7 @@ std::string range_cell(const KeySpec& key) {
     case KeyType::boolean:
     case KeyType::host:
     case KeyType::unix_path:
+    case KeyType::listen_address:
     case KeyType::object:
     case KeyType::optional_object:
     case KeyType::ignored:
@@ -152,10 +156,11 @@ std::string_view type_cell(KeyType type) {
     case KeyType::text:
     case KeyType::host:
     case KeyType::unix_path:
+    case KeyType::listen_address:
     case KeyType::ignored:
       return "text";
     case KeyType::listen:
-      return "text or array of texts";
+      return "text, object, or array of these";
     case KeyType::headers:
     case KeyType::object:
       return "object";

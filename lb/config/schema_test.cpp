@@ -131,6 +131,7 @@ TEST(Schema, ListsEveryKeyAndNoOther) {
       if (key.section == nullptr) continue;
       const Json& inner = key.type == KeyType::objects           ? property["items"]
                           : key.type == KeyType::optional_object ? property["oneOf"][1]
+                          : key.type == KeyType::listen          ? property["oneOf"][1]
                                                                  : property;
       self(self, *key.section, inner);
     }
@@ -149,9 +150,11 @@ TEST(Schema, GoodFilesConform) {
 /// What a schema cannot say: spelling of addresses, bytes, duplicates, sums.
 TEST(Schema, BadFilesDoNotConform) {
   static const std::set<std::string> beyond = {
-      "backend_duplicate",    "backend_duplicate_name", "backend_duplicate_spelling", "backend_weights_all_0",
-      "backend_name_control", "duplicate_key",          "listen_bad_addresses",       "listen_duplicate",
-      "listen_unix_too_long", "pid_file_control",       "response_headers_duplicate", "nesting_too_deep"};
+      "backend_duplicate",     "backend_duplicate_name", "backend_duplicate_spelling",
+      "backend_weights_all_0", "backend_name_control",   "duplicate_key",
+      "listen_bad_addresses",  "listen_duplicate",       "listen_object_duplicate",
+      "listen_unix_too_long",  "pid_file_control",       "response_headers_duplicate",
+      "nesting_too_deep"};
   const Json schema = Json::parse(config_schema());
   std::size_t rejected = 0;
   for_each_file("bad", [&](const std::string& name, const Json& file) {

@@ -11,7 +11,7 @@ void check_ranges(const Section& section, void* owner, const Place& place, std::
   for (const KeySpec& key : section.keys) {
     const Place here = place.member(key.name);
     if (key.section != nullptr) {
-      const bool array = key.type == KeyType::objects;
+      const bool array = key.type == KeyType::objects || key.type == KeyType::listen;
       for (std::size_t i = 0; i < key.children.size(owner); ++i) {
         check_ranges(*key.section, key.children.at(owner, i), array ? here.element(i) : here, errors);
       }

@@ -74,22 +74,17 @@ std::string fault_of_headers(const std::vector<HeaderField>& fields) {
 }
 
 /// A fault of an Endpoint that was built in code: one that no file could have given.
-std::string fault_of_endpoint(const Endpoint& endpoint) {
+std::string fault_of_endpoint(const KeySpec& key, const Endpoint& endpoint) {
+  if (key.type == KeyType::listen_address) {
+    const auto parsed = parse_listen_address(endpoint.text());
+    if (!parsed) return "found " + shown_text(endpoint.text()) + ", expected " + parsed.error();
+  }
   if (!endpoint.unix_socket) return {};
   const auto path = parse_unix_path(endpoint.host);
   if (!path) return "found " + shown_text(endpoint.host) + ", expected " + path.error();
   return endpoint.port == 0
              ? ""
              : "found port " + std::to_string(endpoint.port) + ", expected none on a Unix socket";
-}
-
-std::string fault_of_listeners(const std::vector<Endpoint>& listeners) {
-  for (const Endpoint& endpoint : listeners) {
-    const auto parsed = parse_listen_address(endpoint.text());
-    if (!parsed) return "found " + shown_text(endpoint.text()) + ", expected " + parsed.error();
-    if (auto fault = fault_of_endpoint(endpoint); !fault.empty()) return fault;
-  }
-  return {};
 }
 
 template <class... F>
@@ -108,11 +103,11 @@ std::string headers_json(const std::vector<HeaderField>& fields) {
   return out + "}";
 }
 
-std::string listeners_json(const std::vector<Endpoint>& listeners) {
+std::string listeners_json(std::vector<ListenerConfig>& listeners) {
   std::string out = "[";
-  for (const Endpoint& endpoint : listeners) {
+  for (ListenerConfig& listener : listeners) {
     if (out.size() > 1) out += ", ";
-    append_json_string(out, endpoint.text());
+    out += listener_json(listener);
   }
   return out + "]";
 }
@@ -147,8 +142,10 @@ std::string expected_text(const KeySpec& key) {
       return "a host: an IPv4 or IPv6 address, or a DNS name";
     case KeyType::unix_path:
       return "an absolute path of a socket, at most " + std::to_string(kUnixPathBytesMax) + " bytes";
+    case KeyType::listen_address:
+      return "an address such as \"0.0.0.0:8080\"";
     case KeyType::listen:
-      return "an address such as \"0.0.0.0:8080\", or an array of them";
+      return "an address such as \"0.0.0.0:8080\", an object with one, or an array of these";
     case KeyType::headers:
       return "an object of header names and texts";
     case KeyType::object:
@@ -182,8 +179,8 @@ std::string value_fault(const KeySpec& key, const Slot& slot) {
             const std::size_t index = choice.get(choice.member);
             return index < key.choices.size() ? "" : "found no known value, expected " + expected_text(key);
           },
-          [](const Endpoint* value) { return fault_of_endpoint(*value); },
-          [](const std::vector<Endpoint>* value) { return fault_of_listeners(*value); },
+          [&](const Endpoint* value) { return fault_of_endpoint(key, *value); },
+          [](const std::vector<ListenerConfig>*) { return std::string{}; },
           [](const std::vector<HeaderField>* value) { return fault_of_headers(*value); },
       },
       slot);
@@ -202,11 +199,43 @@ std::string value_json(const KeySpec& key, const Slot& slot) {
                           const std::size_t index = choice.get(choice.member);
                           return index < key.choices.size() ? json_string(key.choices[index]) : "null";
                         },
-                        [](const Endpoint* value) { return json_string(value->host); },
-                        [](const std::vector<Endpoint>* value) { return listeners_json(*value); },
+                        [&](const Endpoint* value) {
+                          return json_string(key.type == KeyType::unix_path ? value->host : value->text());
+                        },
+                        [](std::vector<ListenerConfig>* value) { return listeners_json(*value); },
                         [](const std::vector<HeaderField>* value) { return headers_json(*value); },
                     },
                     slot);
+}
+
+std::string key_json(const KeySpec& key, void* owner) {
+  if (key.section == nullptr || key.type == KeyType::listen) return value_json(key, key.slot(owner));
+  const std::size_t count = key.children.size(owner);
+  if (key.type != KeyType::objects) {
+    return count == 0 ? "null" : members_json(*key.section, key.children.at(owner, 0));
+  }
+  std::string out = "[";
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i > 0) out += ", ";
+    out += members_json(*key.section, key.children.at(owner, i));
+  }
+  return out + "]";
+}
+
+std::string members_json(const Section& section, void* owner) {
+  std::string out = "{";
+  for (const KeySpec& key : section.keys) {
+    if (key.printed != nullptr && !key.printed(owner)) continue;
+    if (out.size() > 1) out += ", ";
+    append_json_string(out, key.name);
+    out += ": " + key_json(key, owner);
+  }
+  return out + "}";
+}
+
+std::string listener_json(ListenerConfig& listener) {
+  const bool plain = listener == ListenerConfig{{Endpoint{listener}}};
+  return plain ? json_string(listener.text()) : members_json(listener_section(), &listener);
 }
 
 /// RFC 9110 section 5.6.2 for the token. The refused names are those by which one hop frames its messages and

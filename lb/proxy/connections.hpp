@@ -13,6 +13,7 @@
 #include "lb/base/fd.hpp"
 #include "lb/base/slab.hpp"
 #include "lb/base/timer_wheel.hpp"
+#include "lb/config/model.hpp"
 #include "lb/http/message.hpp"
 #include "lb/http/parser.hpp"
 #include "lb/net/socket_address.hpp"
@@ -52,6 +53,7 @@ struct ClientConnection {
   Handle handle;
   Socket socket;
   IpAddress peer;
+  const ListenerConfig* listener = nullptr;  // where it came in; nullptr: adopted from another generation
   ByteQueue inbox;  // received, not yet consumed: a head cut in two, pipelined requests, an early body
   Exchange* exchange = nullptr;
   OwnedTimer timer;  // head, idle, quiet, linger: whichever the state says

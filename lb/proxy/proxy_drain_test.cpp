@@ -179,6 +179,7 @@ TEST(ProxyDrain, TheListenerStaysOpenForItsOtherHolders) {
   const std::string text = *local_address_text(held.get());
   const auto port = static_cast<std::uint16_t>(std::stoi(text.substr(text.rfind(':') + 1)));
   Config config = to_backend(backend.port());
+  config.listen.push_back({{.host = "127.0.0.1"}});
   config.workers = 1;
   auto proxy = Proxy::create(
       ProxyOptions{.config = std::make_shared<const Config>(config), .listeners = std::move(*opened)});

@@ -287,7 +287,7 @@ TEST_F(ProxyHandoff, AClientOfAUnixSocketMovesToo) {
   ASSERT_TRUE(opened.has_value());
   Config config = patient(first.port());
   config.workers = 1;
-  config.listen = {endpoint};
+  config.listen = {{endpoint}};
   auto a = Proxy::create(
       ProxyOptions{.config = std::make_shared<const Config>(config), .listeners = std::move(*opened)});
   ASSERT_TRUE(a.has_value());

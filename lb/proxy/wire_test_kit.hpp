@@ -196,7 +196,7 @@ struct ListenerWishes {
 class ProxyUnderTest final {
  public:
   explicit ProxyUnderTest(Config config, ListenerWishes wishes = {}) {
-    config.listen = {Endpoint{.host = "127.0.0.1"}};
+    if (config.listen.empty()) config.listen.push_back({{.host = "127.0.0.1"}});
     if (config.workers == 0) config.workers = 1;
     auto opened = open_listener_shards(config.listen[0], config.workers, {});
     EXPECT_TRUE(opened.has_value());
@@ -216,6 +216,7 @@ class ProxyUnderTest final {
       held_.push_back(held.duplicate());
       listeners.push_back({Endpoint{.host = "127.0.0.1"}, held.duplicate()});
     }
+    if (config.listen.empty()) config.listen.push_back({{.host = "127.0.0.1"}});
     if (config.workers == 0) config.workers = 1;
     start(std::move(config), std::move(listeners));
   }

@@ -27,6 +27,15 @@ std::uint32_t places(std::uint32_t count, std::uint32_t times) noexcept {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{count} * times, 1U << 30U));
 }
 
+/// What the configuration says of the listener at that address.
+const ListenerConfig& options_of(const Endpoint& endpoint, const Config& config) {
+  const auto listener = std::ranges::find_if(config.listen, [&](const ListenerConfig& candidate) {
+    return static_cast<const Endpoint&>(candidate) == endpoint;
+  });
+  LB_ASSERT(listener != config.listen.end());
+  return *listener;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
@@ -59,6 +68,8 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
       scratch_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
+  for (const ListeningSocket& socket : listeners_)
+    listener_options_.push_back(&options_of(socket.endpoint, config_));
 }
 
 Worker::~Worker() {
@@ -270,6 +281,7 @@ void Worker::accept_clients(std::uint32_t listener) {
                     SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (fd) {
       if (ClientConnection* client = add_client(std::move(fd), IpAddress::from(storage))) {
+        client->listener = listener_options_[listener];
         bump(counters_.connections_accepted);
         wheel_.set(client->timer, now_ + config_.timeouts.header);
         continue;

@@ -246,6 +246,7 @@ class Worker final {
   EventLoop loop_;
   Fd wakeup_;
   std::vector<ListeningSocket> listeners_;
+  std::vector<const ListenerConfig*> listener_options_;  // one a listening socket
   bool listeners_watched_ = false;
   Instant accept_again_ = kNever;  // accepting is paused until then
   std::uint32_t accept_burst_ = 1;

@@ -175,7 +175,8 @@ bool Generation::proceed(const ChannelMessage& message) {
     if (!held.back().fd)
       return fail(StartFailure::other, system_error("duplicate a socket", "", errno).message);
   }
-  auto listeners = adopt_listeners(config_->listen, config_->workers, std::move(held));
+  const std::vector<Endpoint> endpoints(config_->listen.begin(), config_->listen.end());
+  auto listeners = adopt_listeners(endpoints, config_->workers, std::move(held));
   if (!listeners) return fail(StartFailure::cannot_listen, listeners.error().message);
   return serve(std::move(*listeners), begin);
 }

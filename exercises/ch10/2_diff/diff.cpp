@@ -20,7 +20,7 @@ namespace {
 /// that order: listen, algorithm, backends, pool, ... as in lb/config/keys.cpp.
 class Differ final {
  public:
-  void listeners(const std::vector<Endpoint>& before, const std::vector<Endpoint>& after);
+  void listeners(const std::vector<ListenerConfig>& before, const std::vector<ListenerConfig>& after);
   void backends(const std::vector<BackendConfig>& before, const std::vector<BackendConfig>& after);
   void rate_limit(const std::optional<RateLimitConfig>& before, const std::optional<RateLimitConfig>& after);
   void headers(const std::vector<HeaderField>& before, const std::vector<HeaderField>& after);
@@ -40,7 +40,7 @@ class Differ final {
   std::vector<ConfigChange> changes_{};
 };
 
-void Differ::listeners(const std::vector<Endpoint>&, const std::vector<Endpoint>&) {
+void Differ::listeners(const std::vector<ListenerConfig>&, const std::vector<ListenerConfig>&) {
   // A listener is its text(). Which texts does only one of the two lists have? An example of an answer:
   //   const Place list = Place{}.member("listen");   (a Place keeps a pointer to the one it was made from)
   //   added(list.member(text), json_string(text), "listener " + bare_words(text) + " added");

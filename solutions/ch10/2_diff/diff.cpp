@@ -33,21 +33,13 @@ std::string value_words(const KeySpec& key, const Slot& slot) {
   return value_json(key, slot);
 }
 
-bool is_printed(const KeySpec& key, const void* owner) {
-  return key.printed == nullptr || key.printed(owner);
+/// The same of any key; what is an object stands as JSON.
+std::string option_words(const KeySpec& key, void* owner) {
+  return key.section != nullptr ? key_json(key, owner) : value_words(key, key.slot(owner));
 }
 
-/// An object of the file with every key, its values as `lb check --print` shows them.
-std::string object_json(const Section& section, void* owner) {
-  std::string out;
-  for (const KeySpec& key : section.keys) {
-    if (!is_printed(key, owner)) continue;
-    LB_ASSERT(key.section == nullptr);
-    out += out.empty() ? "{" : ", ";
-    append_json_string(out, key.name);
-    out += ": " + value_json(key, key.slot(owner));
-  }
-  return out + "}";
+bool is_printed(const KeySpec& key, const void* owner) {
+  return key.printed == nullptr || key.printed(owner);
 }
 
 /// "per_ip 100, burst 20"
@@ -56,6 +48,17 @@ std::string object_words(const Section& section, void* owner) {
   for (const KeySpec& key : section.keys) {
     if (!out.empty()) out += ", ";
     out += std::string{key.name} + " " + value_words(key, key.slot(owner));
+  }
+  return out;
+}
+
+/// ": mode tcp", the options that are not at their defaults, or nothing.
+std::string listener_words(ListenerConfig& listener) {
+  ListenerConfig defaults;
+  std::string out;
+  for (const KeySpec& key : listener_section().keys) {
+    if (key.type == KeyType::listen_address || key_json(key, &listener) == key_json(key, &defaults)) continue;
+    out += (out.empty() ? ": " : ", ") + std::string{key.name} + " " + option_words(key, &listener);
   }
   return out;
 }
@@ -135,6 +138,7 @@ class Differ final {
                        void* after);
   void value(const KeySpec& key, const Place& place, const std::string& said, void* before, void* after);
   void listeners(const Place& list);
+  void listener(ListenerConfig& before, ListenerConfig& after, const Place& place);
   void backends(const Place& list);
   void backend(BackendConfig& before, BackendConfig& after, const Place& place);
   void headers(const Place& list);
@@ -190,9 +194,9 @@ void Differ::optional_object(const KeySpec& key, const Place& place, const std::
   void* now = key.children.size(after) == 0 ? nullptr : key.children.at(after, 0);
   if (old != nullptr && now != nullptr) return section(*key.section, place, name + ".", old, now);
   if (old != nullptr) {
-    remove(place, object_json(*key.section, old), name + " removed: " + object_words(*key.section, old));
+    remove(place, members_json(*key.section, old), name + " removed: " + object_words(*key.section, old));
   } else if (now != nullptr) {
-    add(place, object_json(*key.section, now), name + " added: " + object_words(*key.section, now));
+    add(place, members_json(*key.section, now), name + " added: " + object_words(*key.section, now));
   }
 }
 
@@ -209,16 +213,33 @@ void Differ::value(const KeySpec& key, const Place& place, const std::string& sa
 }
 
 void Differ::listeners(const Place& list) {
-  const auto& before = before_->listen;
-  const auto& after = after_->listen;
+  auto& before = before_->listen;
+  auto& after = after_->listen;
   const Pairing pairing = pair_up(before, after, [](const Endpoint& endpoint) { return endpoint.text(); });
+  const auto who = [](const Endpoint& endpoint) { return "listener " + bare_words(endpoint.text()); };
   for (const std::size_t i : pairing.removed) {
-    const std::string text = before[i].text();
-    remove(list.member(text), json_string(text), "listener " + bare_words(text) + " removed");
+    remove(list.member(before[i].text()), listener_json(before[i]), who(before[i]) + " removed");
+  }
+  for (const auto& [old, now] : pairing.stayed) {
+    if (before[old] != after[now]) listener(before[old], after[now], list.member(after[now].text()));
   }
   for (const std::size_t i : pairing.added) {
-    const std::string text = after[i].text();
-    add(list.member(text), json_string(text), "listener " + bare_words(text) + " added");
+    add(list.member(after[i].text()), listener_json(after[i]),
+        who(after[i]) + " added" + listener_words(after[i]));
+  }
+}
+
+/// The options of a listener that stayed where it is.
+void Differ::listener(ListenerConfig& before, ListenerConfig& after, const Place& place) {
+  const std::string who = "listener " + bare_words(after.text()) + ": ";
+  for (const KeySpec& key : listener_section().keys) {
+    if (key.type == KeyType::listen_address) continue;
+    std::string old = key_json(key, &before);
+    std::string now = key_json(key, &after);
+    if (old == now) continue;
+    change(
+        place.member(key.name), std::move(old), std::move(now),
+        who + std::string{key.name} + " " + option_words(key, &before) + " -> " + option_words(key, &after));
   }
 }
 
@@ -231,14 +252,14 @@ void Differ::backends(const Place& list) {
   };
   for (const std::size_t i : pairing.removed) {
     BackendConfig& item = before[i];
-    remove(list.member(item.name), object_json(backend_section(), &item), words(item, " removed: "));
+    remove(list.member(item.name), members_json(backend_section(), &item), words(item, " removed: "));
   }
   for (const auto& [old, now] : pairing.stayed) {
     if (before[old] != after[now]) backend(before[old], after[now], list.member(after[now].name));
   }
   for (const std::size_t i : pairing.added) {
     BackendConfig& item = after[i];
-    add(list.member(item.name), object_json(backend_section(), &item), words(item, " added: "));
+    add(list.member(item.name), members_json(backend_section(), &item), words(item, " added: "));
   }
 }
 

@@ -47,6 +47,21 @@ Shown show(Algorithm value) {
 Shown show(const Endpoint& value) {
   return {json_string(value.text()), bare_words(value.text())};
 }
+Shown show(ListenMode value) {
+  const auto name = find_key(listener_section(), "mode")->choices[static_cast<std::size_t>(value)];
+  return {json_string(name), std::string{name}};
+}
+Shown show(const ListenerConfig& listener) {
+  const std::string address = json_string(listener.text());
+  if (listener == ListenerConfig{{Endpoint{listener}}}) return {address, {}};
+  Shown shown{R"({"address":)" + address + R"(,"mode":)" + show(listener.mode).json, {}};
+  const auto tell = [&](const char* name, const Shown& value) {
+    shown.words += (shown.words.empty() ? ": " : ", ") + std::string{name} + " " + value.words;
+  };
+  if (listener.mode != ListenMode::http) tell("mode", show(listener.mode));
+  shown.json += "}";
+  return shown;
+}
 Shown show(const HeaderField& field) {
   if (is_secret_header(field.name)) return {R"j("(secret)")j", "(secret)"};
   return {json_string(field.value), shown_text(field.value)};
@@ -139,15 +154,20 @@ class Changes final {
     compare("/" + section + "/" + name, section + "." + name + ": ", before, after);
   }
 
-  void listeners(const std::vector<Endpoint>& before, const std::vector<Endpoint>& after) {
+  void listeners(const std::vector<ListenerConfig>& before, const std::vector<ListenerConfig>& after) {
     const auto found = match(before, after);
-    const auto tell = [&](Kind kind, const Endpoint& at, const char* verb) {
-      const auto [json, words] = show(at);
-      list.push_back({kind, "/listen/" + escaped(at.text()), kind == Kind::removed ? json : "",
-                      kind == Kind::added ? json : "", "listener " + words + verb});
-    };
-    for (const Endpoint* item : found.removed) tell(Kind::removed, *item, " removed");
-    for (const Endpoint* item : found.added) tell(Kind::added, *item, " added");
+    const auto path = [](const ListenerConfig* item) { return "/listen/" + escaped(item->text()); };
+    const auto who = [](const ListenerConfig* item) { return "listener " + bare_words(item->text()); };
+    for (const auto* item : found.removed) {
+      list.push_back({Kind::removed, path(item), show(*item).json, {}, who(item) + " removed"});
+    }
+    for (const auto& [old, now] : found.stayed) {
+      compare(path(now) + "/mode", who(now) + ": mode ", old->mode, now->mode);
+    }
+    for (const auto* item : found.added) {
+      const auto [json, words] = show(*item);
+      list.push_back({Kind::added, path(item), {}, json, who(item) + " added" + words});
+    }
   }
 
   void backends(const std::vector<BackendConfig>& before, const std::vector<BackendConfig>& after) {

@@ -46,7 +46,7 @@ std::string words_of(std::string_view key, const Json& value) {
   if (value.is_number_float()) return number_words(value.get<double>());
   if (!value.is_string()) return value.dump();
   const auto& text = value.get_ref<const std::string&>();
-  if (key == "algorithm") return text;
+  if (key == "algorithm" || key == "mode") return text;
   return text.empty() ? "none" : shown_text(text);
 }
 
@@ -96,7 +96,10 @@ class Trees final {
   static Items list_items(const Json& list) {
     Items items;
     for (const Json& item : list) {
-      const auto identity = (item.is_object() ? item["name"] : item).get<std::string>();
+      const auto identity = (!item.is_object()          ? item
+                             : item.contains("address") ? item["address"]
+                                                        : item["name"])
+                                .get<std::string>();
       items.push_back({identity, identity, &item});
     }
     return items;
@@ -152,15 +155,47 @@ class Trees final {
     }
   }
 
+  /// The options of a listener with their defaults where it gives none: it is an address or an object.
+  static Json options(const Json& listener) {
+    Config defaults;
+    defaults.listen.push_back({{.host = "/", .unix_socket = true}, ListenMode::tcp});  // shown as an object
+    Json all = Json::parse(config_print(defaults), nullptr, false)["listen"][0];
+    all["mode"] = "http";
+    all.erase("address");
+    if (listener.is_object()) {
+      for (const auto& [key, value] : listener.items()) {
+        if (key != "address") all[key] = value;
+      }
+    }
+    return all;
+  }
+
   void listeners(const Items& before, const Items& after) {
-    const auto tell = [&](Kind kind, const Item& item, const char* verb) {
+    const auto tell = [&](Kind kind, const Item& item, const std::string& verb) {
       const std::string json = dump(*item.value);
       changes.push_back({kind, "/listen" + part(item.name), kind == Kind::removed ? json : "",
                          kind == Kind::added ? json : "", "listener " + bare_words(item.name) + verb});
     };
+    const auto compare = [&](const Item& item, const Item& other) {
+      const Json old = options(*item.value);
+      const Json now = options(*other.value);
+      for (const auto& [key, value] : old.items()) {
+        plain("/listen" + part(other.name) + part(key), key,
+              "listener " + bare_words(other.name) + ": " + key + " ", value, now[key]);
+      }
+    };
     match(
-        before, after, [&](const Item& item) { tell(Kind::removed, item, " removed"); },
-        [](const Item&, const Item&) {}, [&](const Item& item) { tell(Kind::added, item, " added"); });
+        before, after, [&](const Item& item) { tell(Kind::removed, item, " removed"); }, compare,
+        [&](const Item& item) {
+          const Json defaults = options("");
+          std::string words;
+          const Json given = options(*item.value);
+          for (const auto& [key, value] : given.items()) {
+            if (value == defaults[key]) continue;
+            words += (words.empty() ? ": " : ", ") + key + " " + words_of(key, value);
+          }
+          tell(Kind::added, item, " added" + words);
+        });
   }
 
   void backends(const Items& before, const Items& after) {
