@@ -7,12 +7,13 @@
 #include <span>
 #include <vector>
 
-#include "lb/balance/balancer.hpp"
+#include "lb/balance/backend_state.hpp"
 
 namespace lb {
 
 class AliasTable final {
  public:
+  AliasTable() = default;  // empty
   /// `backends` are positions in `traits`, each with a weight above 0. Probabilities are exact to 2^-32.
   AliasTable(std::span<const std::uint32_t> backends, std::span<const BackendTraits> traits);
 

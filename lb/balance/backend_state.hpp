@@ -18,9 +18,13 @@ struct alignas(64) BackendState {
   std::atomic<bool> down{false};                  // failed its health checks: not picked, unless in panic
 };
 
+/// 22 bits: with a share in slow start (10 bits) and a load (32) the product fits into 64.
+inline constexpr std::uint32_t kWeightMax = (1U << 22U) - 1;
+
 struct BackendTraits {
-  std::uint32_t weight = 1;           // 0: never picked
+  std::uint32_t weight = 1;           // at most kWeightMax; 0: never picked
   std::uint32_t max_connections = 0;  // 0: no limit
+  bool backup = false;                // picked only when no other is available
   std::uint64_t identity = 0;         // hash of the name: hashing algorithms go by this, never by position
 };
 

@@ -78,12 +78,15 @@ void pick_laid_out(benchmark::State& state) {
   pick_and_release(state, fleet);
 }
 
-#define LB_FOR_ALL(function, ...)                                                            \
-  BENCHMARK_CAPTURE(function, round_robin, BalanceAlgorithm::round_robin) __VA_ARGS__;       \
-  BENCHMARK_CAPTURE(function, weighted, BalanceAlgorithm::weighted_round_robin) __VA_ARGS__; \
-  BENCHMARK_CAPTURE(function, least, BalanceAlgorithm::least_connections) __VA_ARGS__;       \
-  BENCHMARK_CAPTURE(function, ip_hash, BalanceAlgorithm::ip_hash) __VA_ARGS__;               \
-  BENCHMARK_CAPTURE(function, random, BalanceAlgorithm::random) __VA_ARGS__
+#define LB_FOR_ALL(function, ...)                                                                        \
+  BENCHMARK_CAPTURE(function, round_robin, BalanceAlgorithm::round_robin) __VA_ARGS__;                   \
+  BENCHMARK_CAPTURE(function, weighted, BalanceAlgorithm::weighted_round_robin) __VA_ARGS__;             \
+  BENCHMARK_CAPTURE(function, least, BalanceAlgorithm::least_connections) __VA_ARGS__;                   \
+  BENCHMARK_CAPTURE(function, ip_hash, BalanceAlgorithm::ip_hash) __VA_ARGS__;                           \
+  BENCHMARK_CAPTURE(function, random, BalanceAlgorithm::random) __VA_ARGS__;                             \
+  BENCHMARK_CAPTURE(function, weighted_least, BalanceAlgorithm::weighted_least_connections) __VA_ARGS__; \
+  BENCHMARK_CAPTURE(function, power_of_two, BalanceAlgorithm::power_of_two) __VA_ARGS__;                 \
+  BENCHMARK_CAPTURE(function, consistent_hash, BalanceAlgorithm::consistent_hash) __VA_ARGS__
 
 LB_FOR_ALL(pick, ->Arg(10)->Arg(1000)->Arg(100'000));
 LB_FOR_ALL(pick_by_two, ->Arg(10)->Threads(2)->UseRealTime());

@@ -16,25 +16,71 @@ Duration aside_for(std::uint32_t failures_in_row) noexcept {
   return std::min(kAsideMin * (1U << doublings), kAsideMax);
 }
 
-}  // namespace
-
-std::unique_ptr<Balancer> Balancer::create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
-                                           std::span<BackendState> states, const BalanceOptions& options) {
+std::unique_ptr<Chooser> make_chooser(BalanceAlgorithm algorithm, Roster roster, const LoadBound& bound) {
   switch (algorithm) {
     case BalanceAlgorithm::round_robin:
-      for (BackendTraits& backend : traits) backend.weight = std::min(backend.weight, 1U);
-      return make_rotation(std::move(traits), states, options);
     case BalanceAlgorithm::weighted_round_robin:
-      return make_rotation(std::move(traits), states, options);
+      return make_rotation(std::move(roster));
     case BalanceAlgorithm::least_connections:
-      return make_least_connections(std::move(traits), states, options);
+      return make_least_connections(std::move(roster), false);
+    case BalanceAlgorithm::weighted_least_connections:
+      return make_least_connections(std::move(roster), true);
+    case BalanceAlgorithm::power_of_two:
+      return make_power_of_two(std::move(roster));
     case BalanceAlgorithm::ip_hash:
-      return make_ip_hash(std::move(traits), states, options);
+      return make_ip_hash(std::move(roster));
+    case BalanceAlgorithm::consistent_hash:
+      return make_consistent_hash(std::move(roster), bound);
     case BalanceAlgorithm::random:
-      return make_weighted_random(std::move(traits), states, options);
+      return make_weighted_random(std::move(roster));
   }
   LB_ASSERT(false);
   std::unreachable();
+}
+
+/// All of them, so that positions stay what they are; those of the other kind have no weight.
+std::vector<BackendTraits> only(bool backups, std::vector<BackendTraits> traits) {
+  for (BackendTraits& backend : traits) {
+    if (backend.backup != backups) backend.weight = 0;
+  }
+  return traits;
+}
+
+}  // namespace
+
+Balancer::Balancer(std::span<const BackendTraits> traits, std::span<BackendState> states,
+                   const BalanceOptions& options)
+    : states_(states),
+      slow_start_(options.slow_start),
+      bound_(options.balance_factor),
+      health_(traits, states, options.panic_threshold) {}
+
+std::unique_ptr<Balancer> Balancer::create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
+                                           std::span<BackendState> states, const BalanceOptions& options) {
+  LB_ASSERT(traits.size() == states.size());
+  LB_ASSERT(traits.size() <= kBackendsMax);
+  LB_ASSERT(std::ranges::all_of(traits, [](const BackendTraits& b) { return b.weight <= kWeightMax; }));
+  if (algorithm == BalanceAlgorithm::round_robin) {
+    for (BackendTraits& backend : traits) backend.weight = std::min(backend.weight, 1U);
+  }
+  std::unique_ptr<Balancer> made{new Balancer(traits, states, options)};
+  const auto chooser_of = [&](std::vector<BackendTraits> some) {
+    return make_chooser(algorithm, Roster{std::move(some), states, made->health_, made->slow_start_},
+                        made->bound_);
+  };
+  const bool any_backup =
+      std::ranges::any_of(traits, [](const BackendTraits& b) { return b.backup && b.weight > 0; });
+  if (any_backup) made->backups_ = chooser_of(only(true, traits));
+  made->primaries_ = chooser_of(only(false, std::move(traits)));
+  return made;
+}
+
+Pick Balancer::pick_backup(const PickContext& context) noexcept {
+  Pick pick = backups_->choose(context, Aside::refused);
+  if (pick.result == PickResult::none) pick = primaries_->choose(context, Aside::last_resort);
+  if (pick.result == PickResult::none) pick = backups_->choose(context, Aside::last_resort);
+  if (pick.result == PickResult::picked) bound_.picked();
+  return pick;
 }
 
 void Balancer::report_failure(std::uint32_t backend, Instant now) noexcept {
@@ -52,11 +98,12 @@ void Balancer::report_failure(std::uint32_t backend, Instant now) noexcept {
   state.failures_in_row.store(in_row, std::memory_order_relaxed);
 }
 
-void Balancer::report_success(std::uint32_t backend) noexcept {
+void Balancer::report_success(std::uint32_t backend, Instant now) noexcept {
   BackendState& state = states_[backend];
   // Almost always nothing to do: leave the cache line unwritten then.
   if (state.failures_in_row.load(std::memory_order_relaxed) == 0) return;
   state.failures_in_row.store(0, std::memory_order_relaxed);
+  state.up_since_ns.store(now.time_since_epoch().count(), std::memory_order_relaxed);
   state.aside_until_ns.store(0, std::memory_order_relaxed);
 }
 

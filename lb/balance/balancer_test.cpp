@@ -213,7 +213,7 @@ TEST(BalancerBackoff, DoublesFromOneSecondToThirtyAndStartsAgainAfterSuccess) {
     now += seconds{expected};
   }
   EXPECT_EQ(f.states[0].failures_in_row, 8U);
-  f.balancer->report_success(0);
+  f.balancer->report_success(0, kNow);
   EXPECT_EQ(f.states[0].failures_in_row, 0U);
   EXPECT_EQ(f.states[0].aside_until_ns, 0);
   f.balancer->report_failure(0, now);
@@ -254,7 +254,7 @@ TEST(BalancerBackoff, ManyFailuresNeverWrapRound) {
 TEST(BalancerBackoff, SuccessLeavesATimeAsideThatFailuresDidNotCause) {
   Fleet f{BalanceAlgorithm::round_robin, {1, 1}};
   f.set_aside(0, seconds{100});  // a failed health check, for example
-  f.balancer->report_success(0);
+  f.balancer->report_success(0, kNow);
   EXPECT_EQ(f.letters(3), "bbb");
 }
 

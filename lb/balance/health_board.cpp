@@ -11,10 +11,10 @@ HealthBoard::HealthBoard(std::span<const BackendTraits> traits, std::span<Backen
                          double panic_threshold)
     : states_(states), panic_threshold_(panic_threshold) {
   LB_ASSERT(panic_threshold >= 0 && panic_threshold <= 1);
-  weights_.reserve(traits.size());
+  members_.reserve(traits.size());
   for (const BackendTraits& backend : traits) {
-    weights_.push_back(backend.weight);
-    weight_ += backend.weight;
+    members_.push_back({backend.weight, backend.backup});
+    weights_[backend.backup] += backend.weight;
   }
 }
 
@@ -24,11 +24,12 @@ void HealthBoard::set_down(std::uint32_t backend, bool down, Instant now) {
   BackendState& state = states_[backend];
   if (state.down.load(std::memory_order_relaxed) == down) return;
   const std::int64_t now_ns = now.time_since_epoch().count();
+  const Member& member = members_[backend];
   if (down) {
-    down_weight_ += weights_[backend];
+    down_weights_[member.backup] += member.weight;
     ++down_count_;
   } else {
-    down_weight_ -= weights_[backend];
+    down_weights_[member.backup] -= member.weight;
     --down_count_;
     state.up_since_ns.store(now_ns, std::memory_order_relaxed);
   }
@@ -54,8 +55,8 @@ Availability HealthBoard::availability(Instant now) const {
   const std::int64_t now_ns = now.time_since_epoch().count();
   const std::scoped_lock lock{mutex_};
   return {
-      .weight = weight_,
-      .available_weight = available_weight(now_ns),
+      .weight = weights_[0],
+      .available_weight = available(now_ns)[0],
       .down = down_count_,
       .ejected = static_cast<std::size_t>(
           std::ranges::count_if(ejections_, [&](const Ejection& e) { return e.until_ns > now_ns; })),
@@ -67,27 +68,34 @@ void HealthBoard::forget_ended(std::int64_t now_ns) {
   std::erase_if(ejections_, [&](const Ejection& ejection) { return ejection.until_ns <= now_ns; });
 }
 
-std::uint64_t HealthBoard::available_weight(std::int64_t now_ns) const {
-  std::uint64_t available = weight_ - down_weight_;
-  for (const Ejection& ejection : ejections_) {
-    const bool down = states_[ejection.backend].down.load(std::memory_order_relaxed);
-    if (ejection.until_ns > now_ns && !down) available -= weights_[ejection.backend];
+bool HealthBoard::enough(const Weights& available) const noexcept {
+  const auto at_least = [&](std::size_t tier) {
+    return static_cast<double>(available[tier]) >= panic_threshold_ * static_cast<double>(weights_[tier]);
+  };
+  return at_least(0) || (available[1] > 0 && at_least(1));
+}
+
+HealthBoard::Weights HealthBoard::available(std::int64_t now_ns) const {
+  Weights available{weights_[0] - down_weights_[0], weights_[1] - down_weights_[1]};
+  for (const auto& [until_ns, backend] : ejections_) {
+    const bool down = states_[backend].down.load(std::memory_order_relaxed);
+    if (until_ns > now_ns && !down) available[members_[backend].backup] -= members_[backend].weight;
   }
   return available;
 }
 
 void HealthBoard::appraise(std::int64_t now_ns) {
   forget_ended(now_ns);
-  std::uint64_t available = available_weight(now_ns);
+  Weights then = available(now_ns);
   std::int64_t until_ns = 0;
-  if (!enough(available)) {
+  if (!enough(then)) {
     until_ns = std::numeric_limits<std::int64_t>::max();
     std::ranges::sort(ejections_, {}, &Ejection::until_ns);
-    for (const Ejection& ejection : ejections_) {
-      if (states_[ejection.backend].down.load(std::memory_order_relaxed)) continue;
-      available += weights_[ejection.backend];
-      if (!enough(available)) continue;
-      until_ns = ejection.until_ns;
+    for (const auto& [ends_ns, backend] : ejections_) {
+      if (states_[backend].down.load(std::memory_order_relaxed)) continue;
+      then[members_[backend].backup] += members_[backend].weight;
+      if (!enough(then)) continue;
+      until_ns = ends_ns;
       break;
     }
   }

@@ -3,10 +3,12 @@
 // a lock for them, which are rare; picking reads atomics only. Does not check anything itself.
 //
 // Panic: a few survivors must not get the load of all, or they fall too, and health checks that call almost
-// everyone dead are rather wrong than right. So below a share of the weight all backends are used. Source of
-// the idea: Envoy, "Panic threshold".
+// everyone dead are rather wrong than right. So below a share of the weight health is ignored. As long as
+// enough backups are available there is no panic: they are there for when nobody else is left. Source of the
+// idea: Envoy, "Panic threshold".
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +24,8 @@ namespace lb {
 /// A quarter: of up to four equal backends a single survivor serves alone.
 inline constexpr double kPanicThresholdDefault = 0.25;
 
-/// How much of a set of backends can serve. Weight 0 counts as a backend, not as weight.
+/// How much of a set of backends can serve. Weight 0 counts as a backend, not as weight; the weights are
+/// those of the backends that are no backups.
 struct Availability {
   std::uint64_t weight = 0;            // of all
   std::uint64_t available_weight = 0;  // of those neither down nor ejected
@@ -51,21 +54,26 @@ class HealthBoard final {
     std::uint32_t backend = 0;
   };
 
+  /// Of the primaries [0] and the backups [1].
+  using Weights = std::array<std::uint64_t, 2>;
+  struct Member {
+    std::uint32_t weight = 0;
+    bool backup = false;
+  };
+
   void forget_ended(std::int64_t now_ns);
-  [[nodiscard]] bool enough(std::uint64_t available_weight) const noexcept {
-    return static_cast<double>(available_weight) >= panic_threshold_ * static_cast<double>(weight_);
-  }
-  [[nodiscard]] std::uint64_t available_weight(std::int64_t now_ns) const;
+  [[nodiscard]] bool enough(const Weights& available) const noexcept;
+  [[nodiscard]] Weights available(std::int64_t now_ns) const;
   /// Decides about panic anew, ahead of time too: when it ends by itself because ejections end.
   void appraise(std::int64_t now_ns);
 
-  std::vector<std::uint32_t> weights_;
+  std::vector<Member> members_;
   std::span<BackendState> states_;
   double panic_threshold_;
-  std::uint64_t weight_ = 0;  // of all
+  Weights weights_{};  // of all
 
   mutable std::mutex mutex_;
-  std::uint64_t down_weight_ = 0;
+  Weights down_weights_{};
   std::size_t down_count_ = 0;
   std::vector<Ejection> ejections_;  // one a backend; ended ones are dropped at the next change
 

@@ -149,8 +149,8 @@ TEST_P(Health, SuccessOfAConnectionChangesNeitherDownNorEjected) {
   f.balancer->report_failure(0, kNow);
   f.balancer->set_down(0, true, kNow);
   f.balancer->eject(1, kNow + seconds{9}, kNow);
-  f.balancer->report_success(0);
-  f.balancer->report_success(1);
+  f.balancer->report_success(0, kNow);
+  f.balancer->report_success(1, kNow);
   EXPECT_EQ(seen(f), "..cd");
 }
 

@@ -28,7 +28,7 @@ TEST(LeastConnections, ComparesLoadByWeight) {
 }
 
 TEST(LeastConnections, ExtremeLoadsDoNotOverflow) {
-  Fleet f{BalanceAlgorithm::least_connections, {~0U, ~0U - 1}};
+  Fleet f{BalanceAlgorithm::least_connections, {kWeightMax, kWeightMax - 1}};
   f.states[0].in_flight = ~0U - 2;
   f.states[1].in_flight = ~0U - 2;
   EXPECT_EQ(f.letters(2), "aa");

@@ -7,8 +7,9 @@
 
 namespace lb {
 
-Roster::Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health)
-    : traits_(std::move(traits)), states_(states), health_(health) {
+Roster::Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health,
+               SlowStart slow_start)
+    : traits_(std::move(traits)), states_(states), health_(health), slow_start_(slow_start) {
   LB_ASSERT(traits_.size() == states_.size());
   LB_ASSERT(traits_.size() <= kBackendsMax);
   for (std::uint32_t i = 0; i < traits_.size(); ++i) {
@@ -37,7 +38,7 @@ Roster::Survey Roster::survey(const PickContext& context) const noexcept {
     if (tried(backend, context) || out(backend, context)) continue;
     const bool room = has_room(backend);
     if (!aside(backend, context)) {
-      if (room) result.usable_weight += traits_[backend].weight;
+      if (room) result.usable_weight += present_weight(backend, context.now);
       result.any_full |= !room;
       continue;
     }
@@ -55,15 +56,16 @@ Roster::Survey Roster::survey(const PickContext& context) const noexcept {
 std::uint32_t Roster::usable_at(std::uint64_t position, const PickContext& context) const noexcept {
   std::uint32_t last = kNoBackend;
   for (const std::uint32_t backend : eligible_) {
-    if (!usable(backend, context)) continue;
-    if (position < traits_[backend].weight) return backend;
-    position -= traits_[backend].weight;
+    if (!may_serve(backend, context) || !has_room(backend)) continue;
+    const std::uint64_t weight = present_weight(backend, context.now);
+    if (position < weight) return backend;
+    position -= weight;
     last = backend;  // others may have become full since the survey
   }
   return last;
 }
 
-Pick Roster::pick_among_all(const PickContext& context, std::uint64_t spread) const noexcept {
+Pick Roster::pick_among_all(const PickContext& context, Aside aside, std::uint64_t spread) const noexcept {
   // Between the survey and the claim another worker may take the last place; look again a few times.
   constexpr int kSurveysMax = 4;
   for (int i = 0; i < kSurveysMax; ++i) {
@@ -75,6 +77,7 @@ Pick Roster::pick_among_all(const PickContext& context, std::uint64_t spread) co
       continue;
     }
     if (found.any_full) return {PickResult::busy, kNoBackend};
+    if (aside == Aside::refused) return {};
     if (found.first_back == kNoBackend) {
       return {found.any_aside_full ? PickResult::busy : PickResult::none, kNoBackend};
     }

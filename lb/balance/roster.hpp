@@ -9,7 +9,10 @@
 #include <span>
 #include <vector>
 
-#include "lb/balance/balancer.hpp"
+#include "lb/balance/backend_state.hpp"
+#include "lb/balance/chooser.hpp"
+#include "lb/balance/health_board.hpp"
+#include "lb/balance/slow_start.hpp"
 
 namespace lb {
 
@@ -27,29 +30,46 @@ inline constexpr int kDrawsMax = 64;
 class Roster final {
  public:
   /// `states` and `health` outlive it.
-  Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health);
+  Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health,
+         SlowStart slow_start);
 
   /// Backends with a weight, in the order of the list.
   [[nodiscard]] std::span<const std::uint32_t> eligible() const noexcept { return eligible_; }
+  [[nodiscard]] std::span<const BackendTraits> all_traits() const noexcept { return traits_; }
   [[nodiscard]] const BackendTraits& traits(std::uint32_t backend) const noexcept { return traits_[backend]; }
   [[nodiscard]] const BackendState& state(std::uint32_t backend) const noexcept { return states_[backend]; }
+  /// Its weight times its share in slow start, in units of 1/SlowStart::kFull.
+  [[nodiscard]] std::uint64_t present_weight(std::uint32_t backend, Instant now) const noexcept {
+    return std::uint64_t{traits_[backend].weight} * slow_start_.share(states_[backend], now);
+  }
 
-  /// Untried, not out, not aside, below its limit: as seen now, without claiming it.
-  [[nodiscard]] bool usable(std::uint32_t backend, const PickContext& context) const noexcept {
-    return may_serve(backend, context) && has_room(backend);
+  /// Untried, not out, not aside, below its limit, and not declining for its slow start, which `chance`
+  /// decides: as seen now, without claiming it.
+  [[nodiscard]] bool usable(std::uint32_t backend, const PickContext& context,
+                            std::uint64_t chance) const noexcept {
+    return may_serve(backend, context) && slow_start_.takes(states_[backend], context.now, chance) &&
+           has_room(backend);
   }
   /// The same, and in_flight was incremented.
+  [[nodiscard]] bool claim(std::uint32_t backend, const PickContext& context,
+                           std::uint64_t chance) const noexcept {
+    return may_serve(backend, context) && slow_start_.takes(states_[backend], context.now, chance) &&
+           acquire(backend);
+  }
+  /// Without asking about slow start again.
   [[nodiscard]] bool claim(std::uint32_t backend, const PickContext& context) const noexcept {
     return may_serve(backend, context) && acquire(backend);
   }
 
-  /// Decides by a pass over all backends: a usable one by weight (`spread` chooses), else `busy` when one is
-  /// merely full, else of those not out the one whose time aside ends first, else `none`.
-  [[nodiscard]] Pick pick_among_all(const PickContext& context, std::uint64_t spread) const noexcept;
+  /// Decides by a pass over all backends: a usable one by present weight (`spread` chooses), else `busy` when
+  /// one is merely full, else, as a last resort, of those not out the one whose time aside ends first, else
+  /// `none`.
+  [[nodiscard]] Pick pick_among_all(const PickContext& context, Aside aside,
+                                    std::uint64_t spread) const noexcept;
 
  private:
   struct Survey {
-    std::uint64_t usable_weight = 0;
+    std::uint64_t usable_weight = 0;  // present weight
     bool any_full = false;
     bool any_aside_full = false;
     std::uint32_t first_back = kNoBackend;  // of those aside, the one whose time ends first
@@ -67,12 +87,12 @@ class Roster final {
                 context.now.time_since_epoch().count()) &&
            !health_.panic(context.now);
   }
-  [[nodiscard]] bool may_serve(std::uint32_t backend, const PickContext& context) const noexcept {
-    return !tried(backend, context) && !aside(backend, context) && !out(backend, context);
-  }
   [[nodiscard]] bool aside(std::uint32_t backend, const PickContext& context) const noexcept {
     return states_[backend].aside_until_ns.load(std::memory_order_relaxed) >
            context.now.time_since_epoch().count();
+  }
+  [[nodiscard]] bool may_serve(std::uint32_t backend, const PickContext& context) const noexcept {
+    return !tried(backend, context) && !aside(backend, context) && !out(backend, context);
   }
   [[nodiscard]] bool has_room(std::uint32_t backend) const noexcept {
     const std::uint32_t limit = traits_[backend].max_connections;
@@ -81,12 +101,13 @@ class Roster final {
   /// Increments in_flight if it is below the limit.
   [[nodiscard]] bool acquire(std::uint32_t backend) const noexcept;
   [[nodiscard]] Survey survey(const PickContext& context) const noexcept;
-  /// The usable backend at `position` of the line in which each takes its weight's length.
+  /// The usable backend at `position` of the line in which each takes its present weight's length.
   [[nodiscard]] std::uint32_t usable_at(std::uint64_t position, const PickContext& context) const noexcept;
 
   std::vector<BackendTraits> traits_;
   std::span<BackendState> states_;
   const HealthBoard& health_;
+  SlowStart slow_start_;
   std::vector<std::uint32_t> eligible_;
 };
 

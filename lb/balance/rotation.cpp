@@ -11,22 +11,20 @@
 namespace lb {
 namespace {
 
-class Rotation final : public Balancer {
+class Rotation final : public Chooser {
  public:
-  Rotation(std::vector<BackendTraits> traits, std::span<BackendState> states, const BalanceOptions& options)
-      : Balancer(traits, states, options),
-        roster_(traits, states, health_),
-        schedule_(roster_.eligible(), traits) {}
+  explicit Rotation(Roster roster)
+      : roster_(std::move(roster)), schedule_(roster_.eligible(), roster_.all_traits()) {}
 
-  Pick pick(const PickContext& context) noexcept override {
+  Pick choose(const PickContext& context, Aside aside) noexcept override {
     if (schedule_.period() == 0) return {};
     std::uint64_t turn = 0;
     for (int draw = 0; draw < kDrawsMax; ++draw) {
       turn = turns_.fetch_add(1, std::memory_order_relaxed);
       const std::uint32_t backend = schedule_.at(turn);
-      if (roster_.claim(backend, context)) return {PickResult::picked, backend};
+      if (roster_.claim(backend, context, context.random + turn)) return {PickResult::picked, backend};
     }
-    return roster_.pick_among_all(context, turn);
+    return roster_.pick_among_all(context, aside, turn);
   }
 
  private:
@@ -37,9 +35,8 @@ class Rotation final : public Balancer {
 
 }  // namespace
 
-std::unique_ptr<Balancer> make_rotation(std::vector<BackendTraits> traits, std::span<BackendState> states,
-                                        const BalanceOptions& options) {
-  return std::make_unique<Rotation>(std::move(traits), states, options);
+std::unique_ptr<Chooser> make_rotation(Roster roster) {
+  return std::make_unique<Rotation>(std::move(roster));
 }
 
 }  // namespace lb

@@ -14,7 +14,7 @@
 #include <span>
 #include <vector>
 
-#include "lb/balance/balancer.hpp"
+#include "lb/balance/backend_state.hpp"
 
 namespace lb {
 

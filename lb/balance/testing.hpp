@@ -23,11 +23,17 @@ inline std::vector<BackendTraits> with_weights(const std::vector<std::uint32_t>&
   return traits;
 }
 
-inline constexpr BalanceAlgorithm kAllAlgorithms[] = {
-    BalanceAlgorithm::round_robin, BalanceAlgorithm::weighted_round_robin,
-    BalanceAlgorithm::least_connections, BalanceAlgorithm::ip_hash, BalanceAlgorithm::random};
-inline constexpr const char* kAlgorithmNames[] = {"round_robin", "weighted_round_robin", "least_connections",
-                                                  "ip_hash", "random"};
+inline constexpr BalanceAlgorithm kAllAlgorithms[] = {BalanceAlgorithm::round_robin,
+                                                      BalanceAlgorithm::weighted_round_robin,
+                                                      BalanceAlgorithm::least_connections,
+                                                      BalanceAlgorithm::ip_hash,
+                                                      BalanceAlgorithm::random,
+                                                      BalanceAlgorithm::weighted_least_connections,
+                                                      BalanceAlgorithm::power_of_two,
+                                                      BalanceAlgorithm::consistent_hash};
+inline constexpr const char* kAlgorithmNames[] = {
+    "round_robin", "weighted_round_robin",       "least_connections", "ip_hash",
+    "random",      "weighted_least_connections", "power_of_two",      "consistent_hash"};
 
 class Fleet {
  public:

@@ -9,23 +9,20 @@
 namespace lb {
 namespace {
 
-class WeightedRandom final : public Balancer {
+class WeightedRandom final : public Chooser {
  public:
-  WeightedRandom(std::vector<BackendTraits> traits, std::span<BackendState> states,
-                 const BalanceOptions& options)
-      : Balancer(traits, states, options),
-        roster_(traits, states, health_),
-        table_(roster_.eligible(), traits) {}
+  explicit WeightedRandom(Roster roster)
+      : roster_(std::move(roster)), table_(roster_.eligible(), roster_.all_traits()) {}
 
-  Pick pick(const PickContext& context) noexcept override {
+  Pick choose(const PickContext& context, Aside aside) noexcept override {
     if (table_.empty()) return {};
     std::uint64_t random = context.random;
     for (int draw = 0; draw < kDrawsMax; ++draw) {
       const std::uint32_t backend = table_.draw(random);
-      if (roster_.claim(backend, context)) return {PickResult::picked, backend};
       random = mix64(random);
+      if (roster_.claim(backend, context, random)) return {PickResult::picked, backend};
     }
-    return roster_.pick_among_all(context, random);
+    return roster_.pick_among_all(context, aside, random);
   }
 
  private:
@@ -35,10 +32,8 @@ class WeightedRandom final : public Balancer {
 
 }  // namespace
 
-std::unique_ptr<Balancer> make_weighted_random(std::vector<BackendTraits> traits,
-                                               std::span<BackendState> states,
-                                               const BalanceOptions& options) {
-  return std::make_unique<WeightedRandom>(std::move(traits), states, options);
+std::unique_ptr<Chooser> make_weighted_random(Roster roster) {
+  return std::make_unique<WeightedRandom>(std::move(roster));
 }
 
 }  // namespace lb

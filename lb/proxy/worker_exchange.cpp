@@ -246,7 +246,7 @@ bool Worker::send_request(Exchange& exchange) {
   if (upstream.connecting && socket.outbox.size() < exchange.request_bytes.size()) {
     upstream.connecting = false;
     bump(counters_.upstream_connects);
-    exchange.upstreams->balancer().report_success(exchange.backend);
+    exchange.upstreams->balancer().report_success(exchange.backend, now_);
   }
   if (!socket.watched) {
     const std::uint32_t write = socket.watches_write ? EPOLLOUT : 0U;

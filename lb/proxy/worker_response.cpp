@@ -31,7 +31,7 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
     if (was_connecting && socket.outbox.size() < exchange.request_bytes.size()) {
       upstream.connecting = false;
       bump(counters_.upstream_connects);
-      upstream.upstreams->balancer().report_success(upstream.backend);
+      upstream.upstreams->balancer().report_success(upstream.backend, now_);
     }
     if (exchange.tunnel) return pump_tunnel(exchange);
     request_progress(exchange);
