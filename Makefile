@@ -12,7 +12,7 @@ SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECO
 PY := tools/python.sh
 CHECK := $(PY) tools/check.py
 
-.PHONY: help build programs demo check run setup unit asan tsan pytest fuzz bench zero-drop lint format clean
+.PHONY: help build programs demo check run setup unit asan tsan pytest fuzz bench microbench zero-drop lint format clean
 
 help: ## this list
 	@printf 'Everything there is, in two commands, on a fresh Debian machine:\n'
@@ -64,9 +64,14 @@ fuzz: ## each fuzz target for SECONDS=60
 	@tools/setup.sh --check build test
 	@$(CHECK) fuzz --fuzz-seconds $(SECONDS_EACH)
 
-bench: ## benchmarks: Google Benchmark programs, then the balancer's cost per request
+bench: ## lb beside HAProxy and nginx: build/bench/report.html; ARGS='--quick keepalive body-1m', see ARGS=--help
 	@tools/setup.sh --check build
-	@tools/build.sh release programs benches
+	@tools/build.sh release programs
+	@$(PY) harness/bench.py --json build/bench/result.json --html build/bench/report.html $(ARGS)
+
+microbench: ## Google Benchmark programs of the modules: parser, balancing, rate limit, timers
+	@tools/setup.sh --check build
+	@tools/build.sh release benches
 	@tools/bench.sh
 
 lint: ## formatting, clang-tidy, include rule, style, Python and shell linters

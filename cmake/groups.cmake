@@ -60,8 +60,7 @@ function(lb_add_groups)
     if(sources MATCHES "testing/")
       continue()  # a test's helper: built with the test that needs it
     elseif(group STREQUAL "programs" AND folder MATCHES "/bench$")
-      add_dependencies(benches ${target})  # a benchmark's helper
-      continue()
+      add_dependencies(benches ${target})  # a benchmark's helper, and a program that tests use
     endif()
     foreach(group ${groups})
       add_dependencies(${group} ${target})
