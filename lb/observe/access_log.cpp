@@ -39,6 +39,10 @@ void append_text(std::string& out, const AccessRecord& record) {
   append_part(out, record.backend, TextContext::word);
   out.append(" gen=");
   append_number(out, record.generation);
+  if (record.tunnel) {
+    out.append(" in=");
+    append_number(out, record.request_body_bytes);
+  }
   if (record.retries > 0) {
     out.append(" retries=");
     append_number(out, record.retries);

@@ -23,8 +23,11 @@ struct AccessRecord {
   std::string_view backend;  // name, "-" when none was chosen
   std::uint64_t generation = 0;
   std::uint32_t retries = 0;
+  /// A connection upgraded, or one in TCP mode, that has method "TCP", the listener as its target and status
+  /// 0. Text has the bytes received from the client as in=N, for such alone.
+  bool tunnel = false;
   std::string_view
-      outcome;  // "ok", "client_closed", "upstream_closed", "timeout", "rejected", "drain_timeout"
+      outcome;  // "ok", "client_closed", "upstream_closed", "timeout", "rejected", "drain_timeout", "reset"
 };
 
 /// Appends one line with its newline. Text:

@@ -114,6 +114,7 @@ struct Exchange {
   bool request_sent = false;  // the whole request has left for the backend
   bool retried = false;
   bool tunnel = false;
+  bool raw = false;                   // of a listener in TCP mode: no request, a tunnel from the start
   bool response_until_close = false;  // the client tells the end of the response by our close
   bool resume_queued = false;         // in Worker::response_resume_
   std::uint8_t attempts = 0;
@@ -125,6 +126,8 @@ struct Exchange {
   bool request_bytes_whole = false;  // they are the whole request
   BodyFlow request_body;
   BodyFlow response_body;
+  std::uint64_t tunnel_bytes_in = 0;   // from the client, once it is a tunnel
+  std::uint64_t tunnel_bytes_out = 0;  // to the client
 
   // For the access log only; empty when there is none.
   std::string log_method;

@@ -283,7 +283,11 @@ void Worker::accept_clients(std::uint32_t listener) {
       if (ClientConnection* client = add_client(std::move(fd), IpAddress::from(storage))) {
         client->listener = listener_options_[listener];
         bump(counters_.connections_accepted);
-        wheel_.set(client->timer, now_ + config_.timeouts.header);
+        if (client->listener->mode == ListenMode::tcp) {
+          begin_raw(*client);
+        } else {
+          wheel_.set(client->timer, now_ + config_.timeouts.header);
+        }
         continue;
       }
       bump(counters_.accept_errors);

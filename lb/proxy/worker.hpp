@@ -12,6 +12,8 @@
 //                         v 101
 //                      tunnel: pump_tunnel both ways ...........   worker_tunnel
 //
+// On a listener in TCP mode: accept -> begin_raw -> dispatch -> raw_connected -> tunnel ..... worker_tcp
+//
 // In a drain with handoff a connection that is idle goes on: become_idle -> hand_over (worker_handoff) -> the
 // queue of the DrainLedger -> adopt, in a worker of the next generation.
 //
@@ -128,6 +130,8 @@ class Worker final {
   bool send_bytes(Socket& socket, Token token, std::string_view bytes);
   bool flush(Socket& socket);
   void watch_for_write(Socket& socket, Token token);
+  /// Its close will be a reset.
+  static void reset_on_close(const Socket& socket) noexcept;
   /// The peer has taken bytes since the outbox was last found stuck, although no event tells.
   static bool outbox_moves(Socket& socket) noexcept;
   struct Received {
@@ -182,6 +186,7 @@ class Worker final {
              bool more_input);
   void answer_as_last(ClientConnection& client, const http::RequestHead& head, bool keep_alive);
   Exchange* make_exchange(ClientConnection& client, const http::RequestHead& head);
+  Exchange* attach_exchange(ClientConnection& client);
   void dispatch(Exchange& exchange);
   bool pick_backend(Exchange& exchange);
   UpstreamConnection* take_pooled(const Exchange& exchange);
@@ -223,10 +228,17 @@ class Worker final {
   void response_done(Exchange& exchange, bool surplus_bytes);
   void finish_exchange(Exchange& exchange);
 
+  // worker_tcp.cpp: listeners that pass bytes on as they are
+  void begin_raw(ClientConnection& client);
+  bool await_connected(Exchange& exchange);
+  void raw_connected(Exchange& exchange);
+  void refuse_raw(ClientConnection& client);
+
   // worker_tunnel.cpp
   void begin_tunnel(Exchange& exchange, std::string_view upstream_bytes);
   void pump_tunnel(Exchange& exchange);
-  bool pump_one_way(Socket& from, Socket& to, Token to_token);
+  bool pump_one_way(Socket& from, Socket& to, Token to_token, std::uint64_t& total);
+  void tunnel_broken(Exchange& exchange);
   void finish_tunnel(Exchange& exchange);
 
   static constexpr std::size_t kReadBytes = 256 * 1024;      // the receive scratch

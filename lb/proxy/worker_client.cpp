@@ -13,9 +13,11 @@ using State = ClientConnection::State;
 
 void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
   Socket& socket = client.socket;
-  if ((events & EPOLLERR) != 0) return client_gone(client);  // reset: nobody is left to answer
-  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0) socket.readable = true;
-  if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) socket.peer_closed = true;
+  const bool in_tunnel = client.exchange != nullptr && client.exchange->tunnel;
+  if ((events & EPOLLERR) != 0 && !in_tunnel) return client_gone(client);  // reset: nobody is left to answer
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.readable = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.peer_closed = true;
+  if ((events & EPOLLERR) != 0) return tunnel_broken(*client.exchange);
   if ((events & EPOLLOUT) != 0 && !socket.outbox.empty()) {
     if (!flush(socket)) return client_gone(client);
     if (socket.outbox.empty()) {

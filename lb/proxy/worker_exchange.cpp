@@ -121,12 +121,8 @@ void Worker::answer_as_last(ClientConnection& client, const http::RequestHead& h
 }
 
 Exchange* Worker::make_exchange(ClientConnection& client, const http::RequestHead& head) {
-  auto [exchange, handle] = exchanges_.emplace();
+  Exchange* const exchange = attach_exchange(client);
   if (exchange == nullptr) return nullptr;
-  exchange->handle = handle;
-  exchange->client = &client;
-  exchange->upstreams = upstreams_;
-  exchange->started = now_;
   exchange->method = head.method;
   exchange->client_minor_version = head.minor_version;
   exchange->client_keep_alive = http::wants_keep_alive(head.facts, head.minor_version);
@@ -137,6 +133,17 @@ Exchange* Worker::make_exchange(ClientConnection& client, const http::RequestHea
     exchange->log_method = head.method_text;
     exchange->log_target = head.target;
   }
+  return exchange;
+}
+
+/// What HTTP and TCP mode have in common; nullptr: no memory.
+Exchange* Worker::attach_exchange(ClientConnection& client) {
+  auto [exchange, handle] = exchanges_.emplace();
+  if (exchange == nullptr) return nullptr;
+  exchange->handle = handle;
+  exchange->client = &client;
+  exchange->upstreams = upstreams_;
+  exchange->started = now_;
   client.exchange = exchange;
   client.state = State::exchange;
   wheel_.set(client.timer, kNever);
@@ -152,7 +159,7 @@ void Worker::dispatch(Exchange& exchange) {
       exchange.attempts = 0;  // the backends are others now
     }
     if (!pick_backend(exchange)) return;
-    UpstreamConnection* upstream = exchange.retried ? nullptr : take_pooled(exchange);
+    UpstreamConnection* upstream = exchange.retried || exchange.raw ? nullptr : take_pooled(exchange);
     if (upstream != nullptr) {
       bump(counters_.upstream_reused);
       upstream->reused = true;
@@ -162,7 +169,7 @@ void Worker::dispatch(Exchange& exchange) {
     if (upstream != nullptr) {
       upstream->exchange = &exchange;
       exchange.upstream = upstream;
-      if (send_request(exchange)) return;
+      if (exchange.raw ? await_connected(exchange) : send_request(exchange)) return;
     }
     if (!recover(exchange, errno, "the backend closed the connection")) return;
   }
@@ -382,6 +389,7 @@ void Worker::count_upstream_error(Exchange& exchange) noexcept {
 /// Answers in the backend's place, or cuts the connection where the answer has begun already.
 void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view detail) {
   if (exchange.response_head_sent) return abort_exchange(exchange, "upstream_closed");
+  if (exchange.raw) return abort_exchange(exchange, "rejected");
   ClientConnection& client = *exchange.client;
   const bool in_step = exchange.request_body.complete();
   const bool keep =
@@ -394,13 +402,13 @@ void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view det
 }
 
 /// Ends both sides of a running exchange: there is no clean way to tell the client. One that takes the close
-/// for the end of the response must see a reset, or half a response would pass for a whole one.
+/// for the end of the response must see a reset, or half a response would pass for a whole one. Either end of
+/// a tunnel is such a one.
 void Worker::abort_exchange(Exchange& exchange, std::string_view outcome) {
   ClientConnection& client = *exchange.client;
-  if (exchange.response_until_close) {
-    const linger reset{.l_onoff = 1, .l_linger = 0};
-    ::setsockopt(client.socket.fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-  }
+  const bool tunnel = exchange.tunnel || exchange.raw;
+  if (exchange.response_until_close || tunnel) reset_on_close(client.socket);
+  if (tunnel && exchange.upstream != nullptr) reset_on_close(exchange.upstream->socket);
   end_exchange(exchange, outcome);
   close_client(client);
 }
@@ -443,8 +451,9 @@ void Worker::log_exchange(const Exchange& exchange, std::string_view outcome) {
   record.method = exchange.log_method;
   record.target = exchange.log_target;
   record.status = exchange.status;
-  record.response_body_bytes = exchange.response_body.payload_bytes();
-  record.request_body_bytes = exchange.request_body.payload_bytes();
+  record.response_body_bytes = exchange.response_body.payload_bytes() + exchange.tunnel_bytes_out;
+  record.request_body_bytes = exchange.request_body.payload_bytes() + exchange.tunnel_bytes_in;
+  record.tunnel = exchange.tunnel || exchange.raw;
   record.duration_us = std::chrono::duration_cast<std::chrono::microseconds>(now_ - exchange.started).count();
   record.backend = exchange.logged_backend;
   record.retries = static_cast<std::uint32_t>(exchange.attempts + (exchange.retried ? 1 : 0));

@@ -18,11 +18,16 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
   Socket& socket = upstream.socket;
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.readable = true;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.peer_closed = true;
+  if (exchange.tunnel && (events & EPOLLERR) != 0) return tunnel_broken(exchange);
   if (upstream.connecting && (events & (EPOLLERR | EPOLLHUP)) != 0) {
     int error = 0;
     socklen_t size = sizeof error;
     ::getsockopt(socket.fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (recover(exchange, error, "connect")) dispatch(exchange);
+    return;
+  }
+  if (upstream.connecting && exchange.raw) {
+    if ((events & EPOLLOUT) != 0) raw_connected(exchange);
     return;
   }
   if ((events & EPOLLOUT) != 0 && !socket.outbox.empty()) {
@@ -45,7 +50,8 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
 /// first.
 void Worker::upstream_write_failed(Exchange& exchange, int os_error) {
   UpstreamConnection& upstream = *exchange.upstream;
-  if (upstream.connecting || exchange.tunnel) return upstream_broken(exchange, os_error);
+  if (exchange.tunnel) return tunnel_broken(exchange);
+  if (upstream.connecting) return upstream_broken(exchange, os_error);
   upstream.socket.outbox.clear();
   upstream.socket.readable = true;
   upstream.socket.peer_closed = true;

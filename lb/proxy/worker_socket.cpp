@@ -97,6 +97,11 @@ bool Worker::flush(Socket& socket) {
   return true;
 }
 
+void Worker::reset_on_close(const Socket& socket) noexcept {
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(socket.fd.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 /// A socket becomes writable when a third of its buffer is free again: megabytes, for which a slow reader may
 /// need longer than any time-out between two events.
 bool Worker::outbox_moves(Socket& socket) noexcept {
