@@ -30,6 +30,14 @@ KEYS = {
     "drain_timeout": 30,
     "workers": 0,
     "max_connections": 50000,
+    "limits": {
+        "request_line_bytes": 16384,
+        "header_bytes": 32768,
+        "header_count": 100,
+        "body_bytes": 0,
+        "requests_per_connection": 0,
+        "connections_per_ip": 0,
+    },
     "pid_file": "",
     "reload": {
         "watch": False,

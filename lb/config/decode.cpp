@@ -259,6 +259,8 @@ void Decoder::integer(const Node& node, const KeySpec& key, const Slot& slot, co
   }
   if (auto* const* small = std::get_if<std::uint16_t*>(&slot)) {
     **small = static_cast<std::uint16_t>(*value);
+  } else if (auto* const* large = std::get_if<std::uint64_t*>(&slot)) {
+    **large = static_cast<std::uint64_t>(*value);
   } else {
     *std::get<std::uint32_t*>(slot) = static_cast<std::uint32_t>(*value);
   }

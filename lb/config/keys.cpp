@@ -245,6 +245,57 @@ constexpr auto kTimeoutKeys = std::to_array<KeySpec>({
 });
 constexpr Section kTimeouts{.pointer = "/timeouts", .keys = kTimeoutKeys};
 
+/// A head is received and written anew in memory of these sizes: lb/proxy/worker.hpp, gather.hpp.
+constexpr double kHeadBytesMax = 64 * 1024;
+constexpr double kBodyBytesMax = 1e15;
+
+constexpr auto kLimitKeys = std::to_array<KeySpec>({
+    {.name = "request_line_bytes",
+     .type = KeyType::integer,
+     .min = 64,
+     .max = kHeadBytesMax,
+     .help = "A longer request line is answered with 414.",
+     .slot = slot<&LimitsConfig::request_line_bytes>},
+    {.name = "header_bytes",
+     .type = KeyType::integer,
+     .min = 256,
+     .max = kHeadBytesMax,
+     .help = "A longer head of a request, its request line included, is answered with 431.",
+     .slot = slot<&LimitsConfig::header_bytes>},
+    {.name = "header_count",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = 128,
+     .help = "A request with more header fields is answered with 431.",
+     .slot = slot<&LimitsConfig::header_count>},
+    {.name = "body_bytes",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = kBodyBytesMax,
+     .example = "10000000",
+     .help = "A longer request body is answered with 413: at once when its length is announced, else as soon "
+             "as it is longer. 0: no limit.",
+     .slot = slot<&LimitsConfig::body_bytes>},
+    {.name = "requests_per_connection",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 1'000'000'000,
+     .example = "10000",
+     .help =
+         "The last of so many requests on a client connection is answered with `Connection: close`. 0: no "
+         "limit.",
+     .slot = slot<&LimitsConfig::requests_per_connection>},
+    {.name = "connections_per_ip",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 1'000'000,
+     .example = "100",
+     .help = "Connections of one client address (IPv6: of one /64) at once, over all workers. One more is "
+             "answered with 429 and closed. 0: no limit.",
+     .slot = slot<&LimitsConfig::connections_per_ip>},
+});
+constexpr Section kLimits{.pointer = "/limits", .keys = kLimitKeys};
+
 constexpr auto kReloadKeys = std::to_array<KeySpec>({
     {.name = "watch",
      .type = KeyType::boolean,
@@ -367,6 +418,11 @@ constexpr auto kConfigKeys = std::to_array<KeySpec>({
      .max = 1'000'000,
      .help = "Client connections at once, over all workers of a generation.",
      .slot = slot<&Config::max_connections>},
+    {.name = "limits",
+     .type = KeyType::object,
+     .help = "What one client may ask for.",
+     .section = &kLimits,
+     .children = one_object<&Config::limits>()},
     {.name = "pid_file",
      .type = KeyType::text,
      .min = 0,

@@ -48,9 +48,9 @@ struct Choice {
 };
 
 /// The model's member that a key fills.
-using Slot =
-    std::variant<std::monostate, bool*, std::uint16_t*, std::uint32_t*, double*, Milliseconds*, std::string*,
-                 Choice, Endpoint*, std::vector<ListenerConfig>*, std::vector<HeaderField>*>;
+using Slot = std::variant<std::monostate, bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*, double*,
+                          Milliseconds*, std::string*, Choice, Endpoint*, std::vector<ListenerConfig>*,
+                          std::vector<HeaderField>*>;
 
 /// The model's objects behind a key of an object type: exactly one, at most one, or any number.
 struct Children {

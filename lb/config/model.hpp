@@ -66,6 +66,17 @@ struct TimeoutsConfig {
   friend bool operator==(const TimeoutsConfig&, const TimeoutsConfig&) = default;
 };
 
+/// What one client may ask for. Each is answered as HTTP has it and the connection ends; see keys.cpp.
+struct LimitsConfig {
+  std::uint32_t request_line_bytes = 16 * 1024;  // 414
+  std::uint32_t header_bytes = 32 * 1024;        // of a request's whole head: 431
+  std::uint32_t header_count = 100;              // fields of a request's head: 431
+  std::uint64_t body_bytes = 0;                  // of a request, without its framing: 413; 0: no limit
+  std::uint32_t requests_per_connection = 0;     // the last one is told to close; 0: no limit
+  std::uint32_t connections_per_ip = 0;          // over all workers of a generation: 429; 0: no limit
+  friend bool operator==(const LimitsConfig&, const LimitsConfig&) = default;
+};
+
 /// When a reload happens by itself, and when it is undone.
 struct ReloadConfig {
   bool watch = false;          // reload when the content of the configuration file changes
@@ -98,7 +109,8 @@ struct Config {
   Milliseconds drain_timeout{30'000};
   std::uint32_t workers = 0;               // 0: one per available CPU
   std::uint32_t max_connections = 50'000;  // client connections of a generation, over all workers
-  std::string pid_file{};                  // empty: none, unless --pid-file
+  LimitsConfig limits{};
+  std::string pid_file{};  // empty: none, unless --pid-file
   ReloadConfig reload{};
   AdminConfig admin{};
   std::string access_log{};                     // path, "-" for standard output, empty: none

@@ -167,6 +167,9 @@ std::string value_fault(const KeySpec& key, const Slot& slot) {
           [](const bool*) { return std::string{}; },
           [&](const std::uint16_t* value) { return fault_of_number(key, *value, std::to_string(*value)); },
           [&](const std::uint32_t* value) { return fault_of_number(key, *value, std::to_string(*value)); },
+          [&](const std::uint64_t* value) {
+            return fault_of_number(key, static_cast<double>(*value), std::to_string(*value));
+          },
           [&](const double* value) {
             return fault_of_number(key, *value,
                                    std::isfinite(*value) ? number_text(*value) : "no finite number");
@@ -192,6 +195,7 @@ std::string value_json(const KeySpec& key, const Slot& slot) {
                         [](const bool* value) { return std::string{*value ? "true" : "false"}; },
                         [](const std::uint16_t* value) { return std::to_string(*value); },
                         [](const std::uint32_t* value) { return std::to_string(*value); },
+                        [](const std::uint64_t* value) { return std::to_string(*value); },
                         [](const double* value) { return number_text(*value); },
                         [](const Milliseconds* value) { return seconds_text(*value); },
                         [](const std::string* value) { return json_string(*value); },

@@ -55,6 +55,11 @@ std::uint64_t IpAddress::hash() const noexcept {
   return hash_bytes({reinterpret_cast<const char*>(ip.data()), ip.size()});
 }
 
+std::uint64_t IpAddress::site_hash() const noexcept {
+  if (family != AF_INET6 || is_mapped_ipv4(ip)) return hash();
+  return hash_bytes({reinterpret_cast<const char*>(ip.data()), 8});
+}
+
 IpAddress IpAddress::from(const sockaddr_storage& storage) noexcept {
   IpAddress result;
   result.family = static_cast<std::uint8_t>(storage.ss_family);

@@ -28,6 +28,8 @@ struct IpAddress {
   [[nodiscard]] std::string text() const;
   /// Equal for all ports of one address: the client's identity for rate limits and ip_hash.
   [[nodiscard]] std::uint64_t hash() const noexcept;
+  /// The client's identity where it could choose among many addresses: of IPv6 the /64 that a site has.
+  [[nodiscard]] std::uint64_t site_hash() const noexcept;
 
   static IpAddress from(const sockaddr_storage& storage) noexcept;
 };

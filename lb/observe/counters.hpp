@@ -11,6 +11,7 @@ namespace lb {
 // name, help text
 #define LB_COUNTERS(X)                                                                   \
   X(connections_accepted, "client connections accepted")                                 \
+  X(connections_refused, "client connections over limits.connections_per_ip (429)")      \
   X(connections_open, "client connections open now (gauge)")                             \
   X(handed_over, "idle client connections handed to the next generation")                \
   X(adopted, "client connections adopted from another generation")                       \

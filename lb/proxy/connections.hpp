@@ -67,6 +67,7 @@ struct ClientConnection {
     closed,     // retired; gone at the end of the turn
     lingering,  // FIN sent; what still comes is read and dropped, so that no reset destroys the response
   } state = State::idle;
+  bool counted = false;        // in WorkerShared::connection_counter
   bool linger = false;         // close by lingering: the client may still be sending
   bool resume_queued = false;  // in Worker::resume_
 };

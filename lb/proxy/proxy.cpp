@@ -117,6 +117,9 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
         std::make_unique<RateLimiter>(config.rate_limit->per_ip, config.rate_limit->burst, kRateLimitBuckets,
                                       mix64(options.seed ^ kRateLimitBuckets));
   }
+  if (config.limits.connections_per_ip > 0) {
+    shared.connection_counter = std::make_unique<ConnectionCounter>(config.limits.connections_per_ip);
+  }
   for (const HeaderField& field : config.response_headers) {
     shared.response_block += field.name + ": " + field.value + "\r\n";
     shared.response_names.push_back(field.name);

@@ -55,6 +55,9 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
                EventLoop loop, Fd wakeup)
     : shared_(shared),
       config_(*shared.config),
+      request_limits_{.head_bytes_max = config_.limits.header_bytes,
+                      .request_line_bytes_max = config_.limits.request_line_bytes,
+                      .field_count_max = config_.limits.header_count},
       number_(number),
       loop_(std::move(loop)),
       wakeup_(std::move(wakeup)),
@@ -283,11 +286,7 @@ void Worker::accept_clients(std::uint32_t listener) {
       if (ClientConnection* client = add_client(std::move(fd), IpAddress::from(storage))) {
         client->listener = listener_options_[listener];
         bump(counters_.connections_accepted);
-        if (client->listener->mode == ListenMode::tcp) {
-          begin_raw(*client);
-        } else {
-          wheel_.set(client->timer, now_ + config_.timeouts.header);
-        }
+        greet(*client);
         continue;
       }
       bump(counters_.accept_errors);
@@ -304,6 +303,17 @@ void Worker::accept_clients(std::uint32_t listener) {
   accept_burst_ = std::min(accept_burst_ * 2, kAcceptBurstMax);
 }
 
+/// What a connection begins with: its first request has timeouts.header; in TCP mode there is none.
+void Worker::greet(ClientConnection& client) {
+  const bool raw = client.listener->mode == ListenMode::tcp;
+  if (shared_.connection_counter && !count_for_client(client)) {
+    bump(counters_.connections_refused);
+    return raw ? close_client(client) : reject(client, 429, "too many connections from this address");
+  }
+  if (raw) return begin_raw(client);
+  wheel_.set(client.timer, now_ + config_.timeouts.header);
+}
+
 ClientConnection* Worker::add_client(Fd fd, const IpAddress& peer) {
   auto [client, handle] = clients_.emplace();
   if (client == nullptr) return nullptr;
@@ -318,6 +328,18 @@ ClientConnection* Worker::add_client(Fd fd, const IpAddress& peer) {
   shared_.open_clients.fetch_add(1, std::memory_order_relaxed);
   bump(counters_.connections_open);
   return client;
+}
+
+bool Worker::count_for_client(ClientConnection& client) {
+  if (client.peer.family == AF_UNIX) return true;  // all of them would be one client
+  client.counted = shared_.connection_counter->try_add(client.peer.site_hash());
+  return client.counted;
+}
+
+void Worker::forget_for_client(ClientConnection& client) noexcept {
+  if (!client.counted) return;
+  shared_.connection_counter->remove(client.peer.site_hash());
+  client.counted = false;
 }
 
 // ------------------------------------------------------------------------------------------------- timers

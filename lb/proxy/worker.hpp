@@ -39,6 +39,7 @@
 #include "lb/http/date.hpp"
 #include "lb/http/message.hpp"
 #include "lb/http/writer.hpp"
+#include "lb/limit/connection_counter.hpp"
 #include "lb/limit/rate_limiter.hpp"
 #include "lb/net/event_loop.hpp"
 #include "lb/net/listener.hpp"
@@ -59,9 +60,10 @@ struct WorkerShared {
   std::uint64_t generation = 1;
   EventLog* log = nullptr;
   LogFormat access_log_format = LogFormat::text;
-  std::unique_ptr<AccessLogFile> access_log;  // may be null
-  std::unique_ptr<RateLimiter> limiter;       // may be null
-  std::string response_block;                 // response_headers as ready-made lines
+  std::unique_ptr<AccessLogFile> access_log;              // may be null
+  std::unique_ptr<RateLimiter> limiter;                   // may be null
+  std::unique_ptr<ConnectionCounter> connection_counter;  // null: no limit of connections a client
+  std::string response_block;                             // response_headers as ready-made lines
   std::vector<std::string> response_names;
   bool sets_date = false;  // response_headers has a Date
   std::atomic<std::uint32_t> open_clients{0};
@@ -119,6 +121,10 @@ class Worker final {
   void accept_clients(std::uint32_t listener);
   /// Makes a client connection of it, without a deadline yet. nullptr, and closed: no memory or watches.
   ClientConnection* add_client(Fd fd, const IpAddress& peer);
+  void greet(ClientConnection& client);
+  /// Counts the connection for its client. False: it has as many as limits.connections_per_ip allows.
+  bool count_for_client(ClientConnection& client);
+  void forget_for_client(ClientConnection& client) noexcept;
   // timers
   void on_timer(OwnedTimer& timer);
   void on_client_timer(ClientConnection& client);
@@ -160,10 +166,13 @@ class Worker final {
   [[nodiscard]] static bool more_input_waits(const ClientConnection& client) noexcept {
     return !client.inbox.empty() || (client.socket.readable && !client.socket.peer_closed);
   }
-  /// Whether a response may promise that its connection lives on. While draining only for requests that are
+  /// Whether a response may promise that its connection lives on: not the last that
+  /// limits.requests_per_connection allows. While draining only for requests that are
   /// here already, and not for ever; with handoff always, but not for ever for a client with requests in our
   /// hands each time. `more_here`: bytes of a further request that are not in the inbox yet.
   [[nodiscard]] bool may_live_on(const ClientConnection& client, bool more_here = false) const noexcept {
+    const std::uint32_t requests_max = config_.limits.requests_per_connection;
+    if (requests_max != 0 && client.requests >= requests_max) return false;
     if (!draining_) return true;
     if (handing_) return now_ < pipelines_end_ || !(more_here || !client.inbox.empty());
     return (more_here || more_input_waits(client)) && now_ < pipelines_end_;
@@ -184,6 +193,9 @@ class Worker final {
   std::size_t begin_exchange(ClientConnection& client, const http::RequestHead& head, std::string_view rest);
   bool admit(ClientConnection& client, const http::RequestHead& head, const http::BodyFraming& framing,
              bool more_input);
+  [[nodiscard]] bool too_large(std::uint64_t body_bytes) const noexcept {
+    return config_.limits.body_bytes != 0 && body_bytes > config_.limits.body_bytes;
+  }
   void answer_as_last(ClientConnection& client, const http::RequestHead& head, bool keep_alive);
   Exchange* make_exchange(ClientConnection& client, const http::RequestHead& head);
   Exchange* attach_exchange(ClientConnection& client);
@@ -194,6 +206,7 @@ class Worker final {
   bool send_request(Exchange& exchange);
   void request_progress(Exchange& exchange);
   void pump_request(Exchange& exchange);
+  void refuse_body(Exchange& exchange);
   bool feed_request(Exchange& exchange, std::string_view bytes);
   /// The upstream side failed before a response: true when the exchange may be dispatched again.
   bool recover(Exchange& exchange, int os_error, const char* what);
@@ -254,6 +267,8 @@ class Worker final {
   Counters counters_;
   std::atomic<std::uint64_t> completed_in_drain_{0};
 
+  const http::HeadLimits request_limits_;
+  const http::HeadLimits response_limits_;
   const std::uint32_t number_;  // among the workers of its generation, from 0
   EventLoop loop_;
   Fd wakeup_;
@@ -280,7 +295,6 @@ class Worker final {
   Gather gather_;
   http::RequestHead request_head_;
   http::ResponseHead response_head_;
-  http::HeadLimits limits_;
 
   std::time_t date_second_ = -1;  // what date_ says
   std::array<char, http::kDateBytes> date_{};

@@ -94,7 +94,7 @@ void Worker::read_client(ClientConnection& client) {
 void Worker::serve_bytes(ClientConnection& client, std::string_view bytes) {
   while (!bytes.empty() && (client.state == State::idle || client.state == State::head)) {
     const http::ParseOutcome outcome =
-        http::parse_request_head(bytes, limits_, client.scanner, request_head_);
+        http::parse_request_head(bytes, request_limits_, client.scanner, request_head_);
     if (outcome.status == http::ParseStatus::need_more) {
       if (client.state == State::idle) {
         client.state = State::head;
@@ -205,6 +205,7 @@ void Worker::close_client(ClientConnection& client) {
   LB_ASSERT(client.exchange == nullptr);
   client.state = State::closed;
   wheel_.cancel(client.timer);
+  forget_for_client(client);
   shared_.open_clients.fetch_sub(1, std::memory_order_relaxed);
   lb::drop(counters_.connections_open);
   clients_.retire(client.handle);

@@ -16,6 +16,10 @@ namespace lb {
 
 using State = ClientConnection::State;
 
+namespace {
+constexpr std::string_view kBodyTooLarge = "the request body is larger than limits.body_bytes";
+}  // namespace
+
 std::size_t Worker::begin_exchange(ClientConnection& client, const http::RequestHead& head,
                                    std::string_view rest) {
   bump(counters_.requests);
@@ -51,6 +55,10 @@ std::size_t Worker::begin_exchange(ClientConnection& client, const http::Request
   }
   gather_.commit(head_size);
   const BodyFlow::Fed fed = exchange.request_body.feed(rest, gather_);
+  if (too_large(exchange.request_body.payload_bytes())) {
+    refuse_body(exchange);
+    return 0;
+  }
   if (fed.failed) {
     bump(counters_.bad_requests);
     fail(exchange, 400, "malformed chunked coding (RFC 9112 7.1)");
@@ -81,6 +89,12 @@ bool Worker::admit(ClientConnection& client, const http::RequestHead& head, cons
     client.linger = !keep;
     return keep;
   };
+  if (too_large(framing.length)) {
+    client.linger = true;
+    log_refused(client, 413, head.method_text, head.target);
+    respond_locally(client, 413, kBodyTooLarge, false, head.method, 0);
+    return false;
+  }
   if (shared_.limiter) {
     const RateLimiter::Decision decision = shared_.limiter->take(client.peer.hash(), now_);
     if (!decision.allowed) {
@@ -323,6 +337,10 @@ bool Worker::feed_request(Exchange& exchange, std::string_view bytes) {
     gather_.clear();
     const BodyFlow::Fed fed = exchange.request_body.feed(bytes, gather_);
     bytes.remove_prefix(fed.consumed);
+    if (too_large(exchange.request_body.payload_bytes())) {  // before any of what is too much has left
+      refuse_body(exchange);
+      return false;
+    }
     if (fed.failed) {
       bump(counters_.bad_requests);
       fail(exchange, 400, "malformed chunked coding (RFC 9112 7.1)");
@@ -336,6 +354,12 @@ bool Worker::feed_request(Exchange& exchange, std::string_view bytes) {
   exchange.client->inbox.append(bytes);
   request_progress(exchange);
   return true;
+}
+
+/// A chunked body that grew past the limit. Complete or not, the connection ends.
+void Worker::refuse_body(Exchange& exchange) {
+  exchange.client_keep_alive = false;
+  fail(exchange, 413, kBodyTooLarge);
 }
 
 bool Worker::recover(Exchange& exchange, int os_error, const char* what) {

@@ -75,6 +75,10 @@ void Worker::adopt(std::vector<HandedClient> handed) {
       bump(counters_.accept_errors);
       continue;
     }
+    if (shared_.connection_counter && client->peer.family != AF_UNIX) {
+      shared_.connection_counter->add(client->peer.site_hash());
+      client->counted = true;
+    }
     constexpr std::uint64_t kRequestsMax = std::numeric_limits<decltype(client->requests)>::max();
     client->requests = static_cast<std::uint32_t>(std::min(one.requests, kRequestsMax));
     const auto waits = draining_ ? timeouts.quiet : timeouts.idle;

@@ -140,7 +140,7 @@ Worker::HeadProgress Worker::response_head(Exchange& exchange, std::string_view&
   UpstreamConnection& upstream = *exchange.upstream;
   for (;;) {
     const http::ParseOutcome outcome =
-        http::parse_response_head(bytes, limits_, upstream.scanner, response_head_);
+        http::parse_response_head(bytes, response_limits_, upstream.scanner, response_head_);
     if (outcome.status == http::ParseStatus::need_more) return HeadProgress::incomplete;
     if (outcome.status == http::ParseStatus::error) {
       count_upstream_error(exchange);

@@ -227,6 +227,13 @@ std::vector<ConfigChange> config_diff(const Config& a, const Config& b) {
   changes.key("drain_timeout", a.drain_timeout, b.drain_timeout);
   changes.key("workers", a.workers, b.workers);
   changes.key("max_connections", a.max_connections, b.max_connections);
+  changes.key("limits", "request_line_bytes", a.limits.request_line_bytes, b.limits.request_line_bytes);
+  changes.key("limits", "header_bytes", a.limits.header_bytes, b.limits.header_bytes);
+  changes.key("limits", "header_count", a.limits.header_count, b.limits.header_count);
+  changes.key("limits", "body_bytes", a.limits.body_bytes, b.limits.body_bytes);
+  changes.key("limits", "requests_per_connection", a.limits.requests_per_connection,
+              b.limits.requests_per_connection);
+  changes.key("limits", "connections_per_ip", a.limits.connections_per_ip, b.limits.connections_per_ip);
   changes.key("pid_file", a.pid_file, b.pid_file);
   changes.key("reload", "watch", a.reload.watch, b.reload.watch);
   changes.key("reload", "debounce", a.reload.debounce, b.reload.debounce);
