@@ -424,23 +424,28 @@ def become_reaper():
 
 
 def _parents():
+    """{pid: (its parent, its state)}. Read by the byte: this is done several times in every cell."""
     parents = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
-                text = pathlib.Path(f"/proc/{entry}/stat").read_text()
-                fields = text[text.rindex(")") + 2:].split()
-                parents[int(entry)] = (int(fields[1]), fields[0])
+                fd = os.open(f"/proc/{entry}/stat", os.O_RDONLY)
+                try:
+                    text = os.read(fd, 1024)
+                finally:
+                    os.close(fd)
+                state, parent = text[text.rindex(b")") + 2:].split(None, 2)[:2]
+                parents[int(entry)] = (int(parent), state.decode())
     return parents
 
 
-def children_of(pid):
-    return [child for child, (parent, _) in _parents().items() if parent == pid]
+def children_of(pid, parents=None):
+    return [child for child, (parent, _) in (parents or _parents()).items() if parent == pid]
 
 
-def descendants(pid):
+def descendants(pid, parents=None):
     """Living processes below `pid`."""
-    parents, found, frontier = _parents(), [], {pid}
+    parents, found, frontier = parents or _parents(), [], {pid}
     while frontier:
         frontier = {child for child, (parent, _) in parents.items() if parent in frontier}
         found += sorted(frontier)
@@ -451,11 +456,12 @@ def end_below(pid, spared=(), seconds_max=10.0):
     """Kills every descendant of `pid`, this process, until there is none; `spared` children stay."""
     deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline:
-        spared_below = {below for child in spared for below in (child, *descendants(child))}
-        found = [one for one in descendants(pid) if one not in spared_below]
+        parents = _parents()
+        spared_below = {below for child in spared for below in (child, *descendants(child, parents))}
+        found = [one for one in descendants(pid, parents) if one not in spared_below]
         for one in found:
             _kill(one)
-        for child in children_of(pid):
+        for child in children_of(pid, parents):
             if child not in spared:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(child, os.WNOHANG)

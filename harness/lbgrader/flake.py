@@ -1,11 +1,16 @@
 """How often does the grader fail a right answer? make flake N=1000.
 
-Runs all unit checks of the reference N times, each time with another seed, and a live check now and then,
-while other processes keep every processor busy. Writes build/report/flake.json and flake.txt: the rate of
-runs with a failure, and the upper end of its one-sided 95 % Clopper-Pearson interval. Exit status 0 when no
-run failed.
+Runs all unit checks of the reference N times, each time with another seed, and the live checks now and then,
+while other processes keep every processor busy. Each run is a line of build/report/flake.jsonl as soon as it
+has ended, so that an interrupted command goes on where it was: runs of the same programs and checks count,
+whenever they were made. Writes build/report/flake.json and flake.txt: the rate of runs with a failure, and the
+upper end of its one-sided 95 % Clopper-Pearson interval. Exit status 0 when no run failed.
 """
 import argparse
+import contextlib
+import functools
+import hashlib
+import json
 import math
 import os
 import signal
@@ -16,7 +21,8 @@ from . import building, contain, forked, grading
 from .check import ROOT, SEAMS, TOGETHER, load_checks
 
 REPORT = ROOT / "build" / "report"
-BATCH = 8  # runs of one process between two reports
+RUNS = REPORT / "flake.jsonl"
+BATCH = 8  # runs between two looks at the clock
 
 
 def clopper_pearson_upper(hits, trials, confidence=0.95):
@@ -61,9 +67,46 @@ def one_run(exercise, seed, live):
     return bad
 
 
-def batch(exercise, seeds, live_every):
-    return {"failures": [bad for seed in seeds
-                         for bad in one_run(exercise, seed, live_every and seed % live_every == 0)]}
+def whole_run(exercises, seed, live_every):
+    """One line of the file of runs."""
+    began = time.monotonic()
+    live = bool(live_every) and seed % live_every == 0
+    failures = [bad for exercise in exercises for bad in one_run(exercise, seed, live)]
+    return {"failures": failures, "live": live, "seconds": round(time.monotonic() - began, 2),
+            "load": round(os.getloadavg()[0], 1)}
+
+
+# ---- runs that are done ----------------------------------------------------------------------------
+
+
+def tree_of(programs):
+    """What a result is a result of: the programs, the checks and the grader, as one word."""
+    digest = hashlib.sha256()
+    folders = [ROOT / "harness" / "lbgrader", ROOT / "harness" / "lbharness", ROOT / "exercises" / "ch10",
+               ROOT / "solutions" / "ch10" / "hidden"]
+    for path in [*programs, *(p for folder in folders for p in sorted(folder.rglob("*.py")))]:
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def runs_done(key):
+    """{seed: line} of what was run before with this key; a line that was cut off does not count."""
+    done = {}
+    with contextlib.suppress(OSError):
+        for line in RUNS.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                run = json.loads(line)
+                if run["key"] == key:
+                    done[run["seed"]] = run
+    return done
+
+
+def note(run):
+    """Appended, on a line of its own even if somebody was ended in the middle of the last one."""
+    RUNS.parent.mkdir(parents=True, exist_ok=True)
+    with open(RUNS, "a+b", buffering=0) as file:
+        cut_off = file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+        file.write(b"\n" * bool(cut_off) + json.dumps(run).encode() + b"\n")
 
 
 def burn():
@@ -87,49 +130,68 @@ def main():
     parser.add_argument("--burners", type=int, default=len(os.sched_getaffinity(0)),
                         help="processes that compute all the time (default: one a processor)")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--seconds-max", type=float, default=0, help="end early, with the runs that are done")
+    parser.add_argument("--seconds-max", type=float, default=0, help="end early, with the runs that are done; the next call goes on")
     options = parser.parse_args()
     exercises = options.exercise or [n for n in SEAMS if n != TOGETHER]
+    contain.spaces()
     building.build_targets("asan", [f"lab_case_{SEAMS[n]}_{SEAMS[n]}_runner" for n in exercises])
     if options.live_every:
         building.build_targets("release", [*building.TOOLS, *(f"lab_case_{SEAMS[n]}_{SEAMS[n]}_lb"
                                                               for n in exercises)])
-    burners = [burn() for _ in range(options.burners)]
-    began, done, failures = time.monotonic(), 0, []
+    programs = [reference(n, kind) for n in exercises for kind in ("runner", "lb")[:1 + bool(options.live_every)]]
+    key = [tree_of(programs), exercises, options.live_every, options.burners]
+    done = runs_done(key)
+    last = options.seed + options.runs
+    waiting = [seed for seed in range(options.seed, last) if seed not in done]
+    done = {seed: run for seed, run in done.items() if options.seed <= seed < last}
+    if done:
+        print(f"{len(done)} of {options.runs} runs are in {RUNS.relative_to(ROOT)}", flush=True)
+    run_them(options, exercises, key, waiting, done)
+    return publish(options, exercises, done)
+
+
+def run_them(options, exercises, key, waiting, done):
+    """Adds the runs of `waiting` to `done`, and to the file."""
+
+    def ended(seed, result):
+        if "broken" in result:
+            result = {"failures": [{"check": "flake", "seed": seed, "verdict": "broken", "blame": "grader",
+                                    "seen": result["broken"]}], "seconds": 0.0, "load": os.getloadavg()[0]}
+        done[seed] = {"key": key, "seed": seed, **result}
+        note(done[seed])
+
+    burners = [burn() for _ in range(options.burners if waiting else 0)]
+    began = time.monotonic()
     try:
-        while done < options.runs:
-            if options.seconds_max and time.monotonic() - began > options.seconds_max:
-                break
-            seeds = range(options.seed + done, options.seed + min(done + BATCH, options.runs))
-            tasks = [(n, lambda n=n: batch(n, seeds, options.live_every)) for n in exercises]
-            for number, result in forked.run_all(tasks, options.jobs).items():
-                failures += result.get("failures", [{"check": f"10.{number}", "seed": seeds[0],
-                                                     "verdict": "broken",
-                                                     "seen": result.get("broken", "")}])
-            done += len(seeds)
-            print(f"\r{done}/{options.runs} runs, {len(failures)} failures, {time.monotonic() - began:.0f} s",
+        while waiting and not (options.seconds_max and time.monotonic() - began > options.seconds_max):
+            some, waiting = waiting[:BATCH], waiting[BATCH:]
+            forked.run_all([(seed, functools.partial(whole_run, exercises, seed, options.live_every))
+                            for seed in some], options.jobs, ended)
+            bad = sum(bool(run["failures"]) for run in done.values())
+            print(f"\r{len(done)}/{options.runs} runs, {bad} with a failure, {time.monotonic() - began:.0f} s",
                   end="" if sys.stdout.isatty() else "\n", flush=True)
     finally:
         for pid in burners:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    return publish(options, exercises, done, failures, time.monotonic() - began)
 
 
-def publish(options, exercises, done, failures, seconds):
-    bad_runs = len({failure["seed"] for failure in failures})
-    upper = clopper_pearson_upper(bad_runs, done)
+def publish(options, exercises, done):
+    failures = [failure for _, run in sorted(done.items()) for failure in run["failures"]]
+    runs, bad_runs = len(done), sum(bool(run["failures"]) for run in done.values())
+    upper = clopper_pearson_upper(bad_runs, runs)
     checks = sum(1 for n in exercises for check in load_checks(n) if check.stage == "unit")
-    last = options.seed + done - 1
-    text = (f"{done} runs of {checks} unit checks of the reference (seeds {options.seed} to {last}; the live "
-            f"checks in every {options.live_every}th),\n{options.burners} processes computing beside them, "
-            f"{seconds:.0f} s: {bad_runs} runs with a failure, rate {bad_runs / max(1, done):.4%},\n"
-            f"with 95 % confidence below {upper:.3%} (Clopper-Pearson)\n")
+    loads = sorted(run["load"] for run in done.values()) or [0.0]
+    often = f"the live checks in every {options.live_every}th" if options.live_every else "no live checks"
+    text = (f"{runs} runs of {checks} unit checks of the reference ({often}), {options.burners} processes\n"
+            f"computing beside them, load {loads[0]} to {loads[-1]} (median {loads[len(loads) // 2]}) on "
+            f"{len(os.sched_getaffinity(0))} processors:\n{bad_runs} runs with a failure, rate "
+            f"{bad_runs / max(1, runs):.4%}, with 95 % confidence below {upper:.3%} (Clopper-Pearson)\n")
     grading.write_json(REPORT / "flake.json", {
-        "runs": done, "bad_runs": bad_runs, "rate": bad_runs / max(1, done), "upper_95": upper,
+        "runs": runs, "bad_runs": bad_runs, "rate": bad_runs / max(1, runs), "upper_95": upper,
         "method": "clopper_pearson", "unit_checks": checks, "exercises": exercises,
-        "first_seed": options.seed,
-        "live_every": options.live_every, "burners": options.burners, "seconds": round(seconds, 1),
+        "first_seed": options.seed, "live_every": options.live_every, "burners": options.burners,
+        "load_median": loads[len(loads) // 2], "seconds": round(sum(r["seconds"] for r in done.values()), 1),
         "failures": failures[:200]})
     text += "".join(f"  {f['check']} seed {f['seed']}: {f['seen'][:200]}\n" for f in failures[:20])
     (REPORT / "flake.txt").write_text(text)

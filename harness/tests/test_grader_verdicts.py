@@ -277,3 +277,35 @@ def test_the_doctor_answers_every_question(capsys):
                                                  (3, 100, 0.07571), (5, 5, 1.0)])
 def test_clopper_pearson(hits, trials, upper):
     assert flake.clopper_pearson_upper(hits, trials) == pytest.approx(upper, rel=2e-3)
+
+
+def test_flake_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(flake, "RUNS", tmp_path / "flake.jsonl")
+    monkeypatch.setattr(flake, "REPORT", tmp_path)
+    monkeypatch.setattr(flake, "ROOT", tmp_path)
+    monkeypatch.setattr(flake.building, "build_targets", lambda *_: None)
+    monkeypatch.setattr(flake, "tree_of", lambda _: "tree")
+    asked = []
+
+    def run_all(tasks, _jobs, on_result):
+        for seed, _ in tasks:
+            asked.append(seed)
+            on_result(seed, {"failures": [{"check": "10.1.1", "seed": seed, "seen": "x"}] if seed == 3 else [],
+                             "seconds": 1.0, "load": 2.0})
+
+    monkeypatch.setattr(flake.forked, "run_all", run_all)
+
+    def call(runs):
+        asked.clear()
+        monkeypatch.setattr(sys, "argv", ["flake", "--runs", str(runs), "--burners", "0"])
+        return flake.main()
+
+    assert call(2) == 0 and asked == [1, 2]
+    with open(flake.RUNS, "a") as file:
+        file.write('{"key": ["tree", [1, 2, 3, 4], 50, 0], "seed": 3, "fail')  # it was killed just then
+    assert call(2) == 0 and asked == []
+    assert call(4) == 1 and asked == [3, 4]
+    assert call(4) == 1 and asked == []
+    assert "4 runs" in capsys.readouterr().out
+    monkeypatch.setattr(flake, "tree_of", lambda _: "another tree")
+    assert call(1) == 0 and asked == [1]
