@@ -1,6 +1,6 @@
 # The four seams of the labs: each is one header in lb/ whose functions are defined outside of it, in a file of
-# solutions/ch10 (what ships), of exercises/ch10 (where there are no solutions: the students' tree), or, where
-# neither has one, in cmake/absent.
+# solutions/ch10 (what ships) or, where there are no solutions, in cmake/absent. In such a tree, the students', only
+# lb/lb itself has the files of exercises/ch10 in it, and everything else builds and runs whatever they hold.
 #
 #   seam       header                        file                       module
 #   watch      lb/watch/config_watcher.hpp   1_watch/watch.cpp          watch
@@ -11,12 +11,7 @@
 # The module's library brings the file along, so that whoever links the module has the seam. A target that defines
 # the seam itself (a submission under test) sets its property LB_OWN_WATCH, LB_OWN_DIFF, ... and then gets none:
 # a submission that lacks the function does not link, and is not graded with somebody else's.
-if(EXISTS ${PROJECT_SOURCE_DIR}/solutions/ch10)
-  set(LB_CH10_DEFAULT ${PROJECT_SOURCE_DIR}/solutions/ch10)
-else()
-  set(LB_CH10_DEFAULT ${PROJECT_SOURCE_DIR}/exercises/ch10)
-endif()
-set(LB_CH10 ${LB_CH10_DEFAULT} CACHE PATH "Where the balancer's four seams are taken from")
+set(LB_CH10 ${PROJECT_SOURCE_DIR}/solutions/ch10 CACHE PATH "Where the balancer's four seams are taken from")
 find_package(yaml-cpp 0.7 REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
 
@@ -67,5 +62,23 @@ function(lb_add_seams)
     string(TOUPPER ${seam} upper)
     target_link_libraries(lb_${LB_SEAM_MODULE_${seam}} PUBLIC
       $<$<NOT:$<BOOL:$<TARGET_PROPERTY:LB_OWN_${upper}>>>:lb_seam_${seam}>)
+  endforeach()
+  if(NOT EXISTS ${LB_CH10})
+    lb_take_exercises(lb)
+  endif()
+endfunction()
+
+# Gives `target` the files of exercises/ch10 that there are. What the compiler warns of in them stops nobody.
+function(lb_take_exercises target)
+  foreach(seam ${LB_SEAMS})
+    set(file ${PROJECT_SOURCE_DIR}/exercises/ch10/${LB_SEAM_FILE_${seam}})
+    if(EXISTS ${file})
+      add_library(lb_exercise_${seam} OBJECT ${file})
+      target_compile_options(lb_exercise_${seam} PRIVATE -Wno-error)
+      lb_use_seam(lb_exercise_${seam} ${seam})
+      lb_spare_false_alarms(lb_exercise_${seam})
+      target_link_libraries(${target} PRIVATE lb_exercise_${seam})
+      lb_own_seams(${target} ${seam})
+    endif()
   endforeach()
 endfunction()

@@ -1,4 +1,4 @@
-// A build without this ability: what is linked where there is neither a solution nor an exercise.
+// A build without this ability: what is linked where there is no solution.
 #include "lb/base/not_implemented.hpp"
 #include "lb/config/yaml_reader.hpp"
 

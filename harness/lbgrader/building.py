@@ -271,7 +271,7 @@ class Building:
     """One program that is being built."""
 
     def __init__(self, folder, name, sources):
-        self.sources, self.folder, self.name, self.warnings = sources, folder, name, 0
+        self.sources, self.folder, self.name, self.warnings = sources, folder, name, []
         self._began = time.monotonic()
         self._log = open(folder / "build.log", "w+b")
         self._child = subprocess.Popen(["ninja", "-j", "2", "-C", str(folder)], stdin=subprocess.DEVNULL,
@@ -290,7 +290,7 @@ class Building:
         output = (self.folder / "build.log").read_text(errors="replace").replace(f"{self.sources}/", "")
         if status != 0:
             raise Refused("does not compile", *explain.compile_error(output, self.name))
-        self.warnings = len(re.findall(r": warning: ", output))
+        self.warnings = explain.compile_warnings(output)
         return self.folder / "program"
 
     def stop(self):

@@ -221,18 +221,34 @@ def check_pair(lab, student, before, after):
         raise
 
 
-def ask_pairs(student, configs, pairs):
-    """The answers for many pairs of some configurations, by their indexes; some at a time."""
+def check_answered(lab, student, before, after):
+    """That there is an answer, whatever it is; the pair is told in the story when there is none."""
+    try:
+        ask_pair(student, before, after)
+    except CheckFailed:
+        show(lab, before, after)
+        raise
+
+
+def ask_pairs(lab, student, configs, pairs):
+    """The answers for many pairs of some configurations, by their indexes; some at a time. Where there is
+    none, since the code throws, crashes or hangs, the first pair at which it does is the story."""
     answers = []
     for at in range(0, len(pairs), PAIRS_AT_ONCE):
         some = pairs[at : at + PAIRS_AT_ONCE]
         used = sorted({i for pair in some for i in pair})
         place = {i: k for k, i in enumerate(used)}
-        answers += student.ask(
-            "diff_pairs",
-            configs=[json.dumps(configs[i]) for i in used],
-            pairs=[[place[i], place[k]] for i, k in some],
-        )
+        try:
+            answers += student.ask(
+                "diff_pairs",
+                configs=[json.dumps(configs[i]) for i in used],
+                pairs=[[place[i], place[k]] for i, k in some],
+            )
+        except CheckFailed:
+            with lab.student() as again:
+                for i, k in some:
+                    check_answered(lab, again, configs[i], configs[k])
+            raise
     if len(answers) != len(pairs):
         raise CheckFailed(f"{len(pairs)} answers", f"{len(answers)}")
     return answers
@@ -240,7 +256,7 @@ def ask_pairs(student, configs, pairs):
 
 def check_pairs(lab, student, configs, pairs):
     """Many pairs; the first that fails is the story."""
-    for (i, k), raw in zip(pairs, ask_pairs(student, configs, pairs)):
+    for (i, k), raw in zip(pairs, ask_pairs(lab, student, configs, pairs)):
         try:
             judge(configs[i], configs[k], raw)
         except CheckFailed:

@@ -117,7 +117,12 @@ def _where(report):
     if not own:
         return ""
     name, path, line = own[0]
-    return f" in {re.sub(r'[(].*', '', name)} ({_base(path)}:{line})"
+    return f" in {_plain(name)} ({_base(path)}:{line})"
+
+
+def _plain(name):
+    """A function's name without arguments and templates."""
+    return re.sub(r"[(<].*", "", name.replace("[abi:cxx11]", ""))
 
 
 def _base(path):
@@ -139,12 +144,12 @@ def _short_frame(line):
     if not found:
         return line
     number, name, where = found.groups()
-    return f"    {number} {re.sub(r'[(<].*', '', name) or '?'} {_base(where)}"
+    return f"    {number} {_plain(name) or '?'} {_base(where)}"
 
 
 def compile_error(output, name):
     """The first error of a compiler or linker: (sentence with its place, the usual cause, its lines)."""
-    lines = output.splitlines()
+    lines = [line for line in output.splitlines() if line != "ninja: build stopped: subcommand failed."]
     for at, line in enumerate(lines):
         found = re.match(r"^(\S+?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$", line)
         if found:
@@ -161,6 +166,12 @@ def compile_error(output, name):
                     "the balancer defines it already; put helpers into an "
                     "unnamed namespace", "\n".join(lines[max(0, at - 1):at + 3]))
     return "the compiler failed", "", "\n".join(lines[-LOG_LINES_MAX:])
+
+
+def compile_warnings(output):
+    """Each warning in one line, with its place."""
+    found = re.findall(r"^(\S+?):(\d+):(?:\d+:)? warning: (.*?)(?: \[-W\S+\])?$", output, re.M)
+    return [f"{_base(path)}:{line}: {what}" for path, line, what in found]
 
 
 def _compile_cause(line):

@@ -3,8 +3,8 @@
 Runs all unit checks of the reference N times, each time with another seed, and the live checks now and then,
 while other processes keep every processor busy. Each run is a line of build/report/flake.jsonl as soon as it
 has ended, so that an interrupted command goes on where it was: runs of the same programs and checks count,
-whenever they were made. Writes build/report/flake.json and flake.txt: the rate of runs with a failure, and the
-upper end of its one-sided 95 % Clopper-Pearson interval. Exit status 0 when no run failed.
+whenever they were made. Writes build/report/flake.json and flake.txt: the rate of runs with a failure, and
+the upper end of its one-sided 95 % Clopper-Pearson interval. Exit status 0 when no run failed.
 """
 import argparse
 import contextlib
@@ -138,7 +138,8 @@ def main():
     if options.live_every:
         building.build_targets("release", [*building.TOOLS, *(f"lab_case_{SEAMS[n]}_{SEAMS[n]}_lb"
                                                               for n in exercises)])
-    programs = [reference(n, kind) for n in exercises for kind in ("runner", "lb")[:1 + bool(options.live_every)]]
+    kinds = ("runner", "lb") if options.live_every else ("runner",)
+    programs = [reference(n, kind) for n in exercises for kind in kinds]
     key = [tree_of(programs), exercises, options.live_every, options.burners]
     done = runs_done(key)
     last = options.seed + options.runs
@@ -155,8 +156,8 @@ def run_them(options, exercises, key, waiting, done):
 
     def ended(seed, result):
         if "broken" in result:
-            result = {"failures": [{"check": "flake", "seed": seed, "verdict": "broken", "blame": "grader",
-                                    "seen": result["broken"]}], "seconds": 0.0, "load": os.getloadavg()[0]}
+            broken = {"check": "flake", "seed": seed, "verdict": "broken", "seen": result["broken"]}
+            result = {"failures": [broken], "seconds": 0.0, "load": os.getloadavg()[0]}
         done[seed] = {"key": key, "seed": seed, **result}
         note(done[seed])
 
@@ -168,7 +169,8 @@ def run_them(options, exercises, key, waiting, done):
             forked.run_all([(seed, functools.partial(whole_run, exercises, seed, options.live_every))
                             for seed in some], options.jobs, ended)
             bad = sum(bool(run["failures"]) for run in done.values())
-            print(f"\r{len(done)}/{options.runs} runs, {bad} with a failure, {time.monotonic() - began:.0f} s",
+            seconds = time.monotonic() - began
+            print(f"\r{len(done)}/{options.runs} runs, {bad} with a failure, {seconds:.0f} s",
                   end="" if sys.stdout.isatty() else "\n", flush=True)
     finally:
         for pid in burners:

@@ -270,7 +270,9 @@ class _Exercise:
                 program = runner.finish()
                 self.tell(seconds_build=round(time.monotonic() - began, 3))
                 if runner.warnings:
-                    self.tell(notes=[f"the compiler has {runner.warnings} warnings"])
+                    more = len(runner.warnings) - 1
+                    self.tell(notes=[f"the compiler warns: {runner.warnings[0]}"
+                                     + (f", and {more} more" if more else "")])
                 if not self._unit(unit, program):
                     return
             if balancer:

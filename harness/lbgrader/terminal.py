@@ -69,7 +69,8 @@ class Text:
         first = []  # of those that fail alike, one is enough
         alike = []
         for check in told:
-            same = check.log.strip() and any((c.seen, c.log) == (check.seen, check.log) for c in first)
+            telling = check.log.strip() or check.not_implemented
+            same = telling and any((c.seen, c.log) == (check.seen, check.log) for c in first)
             (alike if same else first).append(check)
         for check in first[:STORIES_MAX]:
             yield self.story(check)

@@ -59,3 +59,10 @@ def test_a_report_is_shown_from_its_top_without_templates():
 def test_why_it_does_not_compile(output, sentence, usually):
     got_sentence, got_usually, lines = explain.compile_error(output, "watch.cpp")
     assert sentence in got_sentence and usually in got_usually and lines
+
+
+def test_warnings_have_their_places():
+    output = ("[1/2] c++\n/x/2_diff/diff.cpp: In function 'int f()':\n"
+              "2_diff/diff.cpp:42:7: warning: unused parameter 'before' [-Wunused-parameter]\n   42 | int\n"
+              "2_diff/diff.cpp:50: warning: odd\n")
+    assert explain.compile_warnings(output) == ["diff.cpp:42: unused parameter 'before'", "diff.cpp:50: odd"]

@@ -290,8 +290,8 @@ def test_flake_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     def run_all(tasks, _jobs, on_result):
         for seed, _ in tasks:
             asked.append(seed)
-            on_result(seed, {"failures": [{"check": "10.1.1", "seed": seed, "seen": "x"}] if seed == 3 else [],
-                             "seconds": 1.0, "load": 2.0})
+            failures = [{"check": "10.1.1", "seed": seed, "seen": "x"}] if seed == 3 else []
+            on_result(seed, {"failures": failures, "seconds": 1.0, "load": 2.0})
 
     monkeypatch.setattr(flake.forked, "run_all", run_all)
 

@@ -233,7 +233,7 @@ def random_pairs(lab):
     with lab.student() as student:
         edits = [judge.random_edits(lab.rng) for _ in range(PAIRS)]
         configs = list(itertools.chain.from_iterable(judge.pair_of(each) for each in edits))
-        answers = judge.ask_pairs(student, configs, [[2 * i, 2 * i + 1] for i in range(PAIRS)])
+        answers = judge.ask_pairs(lab, student, configs, [[2 * i, 2 * i + 1] for i in range(PAIRS)])
         for each, raw in zip(edits, answers, strict=True):
             before, after = judge.pair_of(each)
             try:

@@ -130,7 +130,7 @@ def random_pairs(lab):
         edits = [judge.random_edits(lab.rng) + judge.random_edits(lab.rng) for _ in range(PAIRS)]
         configs = list(itertools.chain.from_iterable(judge.pair_of(each) for each in edits))
         pairs = [[i, (i + 1) % len(configs)] for i in range(len(configs))]
-        answers = judge.ask_pairs(student, configs, pairs)
+        answers = judge.ask_pairs(lab, student, configs, pairs)
         for i, raw in enumerate(answers):
             before, after = configs[i], configs[(i + 1) % len(configs)]
             try:
