@@ -235,7 +235,7 @@ def ask_pairs(lab, student, configs, pairs):
     none, since the code throws, crashes or hangs, the first pair at which it does is the story."""
     answers = []
     for at in range(0, len(pairs), PAIRS_AT_ONCE):
-        some = pairs[at : at + PAIRS_AT_ONCE]
+        some = pairs[at:][:PAIRS_AT_ONCE]
         used = sorted({i for pair in some for i in pair})
         place = {i: k for k, i in enumerate(used)}
         try:

@@ -130,7 +130,8 @@ def main():
     parser.add_argument("--burners", type=int, default=len(os.sched_getaffinity(0)),
                         help="processes that compute all the time (default: one a processor)")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--seconds-max", type=float, default=0, help="end early, with the runs that are done; the next call goes on")
+    parser.add_argument("--seconds-max", type=float, default=0,
+                        help="end early, with the runs that are done; the next call goes on")
     options = parser.parse_args()
     exercises = options.exercise or [n for n in SEAMS if n != TOGETHER]
     contain.spaces()

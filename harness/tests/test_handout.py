@@ -173,7 +173,8 @@ def test_a_copied_solution_is_found():
 
 def test_a_passage_of_a_solution_is_found_with_other_spaces():
     lines = (ROOT / solution()).read_text().splitlines()
-    part = "\n".join("   " + line + "  // why" for line in lines[len(lines) // 3 : len(lines) // 2])
+    third, half = len(lines) // 3, len(lines) // 2
+    part = "\n".join("   " + line + "  // why" for line in lines[third:half])
     found = handout.leaks({"chapters/notes.md": (f"# Notes\n{part}\n".encode(), False)})
     assert len(found) == 1 and "chapters/notes.md has a passage of " in found[0]
 
