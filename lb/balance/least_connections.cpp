@@ -44,11 +44,21 @@ class LeastConnections final : public Chooser {
   /// Advances `random`.
   std::uint32_t best_of_all(const PickContext& context, std::uint64_t& random) noexcept {
     const std::span<const std::uint32_t> all = roster_.eligible();
-    const std::size_t start = turns_.fetch_add(1, std::memory_order_relaxed) % all.size();
+    // The same chance for a backend wherever it is asked below: one that declines does so for all of this
+    // pick.
+    const auto usable = [&](std::uint32_t backend) {
+      return roster_.usable(backend, context, random + backend);
+    };
+    std::size_t start = turns_.fetch_add(1, std::memory_order_relaxed) % all.size();
+    // The turn of one that cannot serve must not always go to its neighbour.
+    std::uint64_t elsewhere = ~random;  // ties are drawn from `random`
+    for (int repeat = 0; repeat < kSamples && !usable(all[start]); ++repeat) {
+      elsewhere = mix64(elsewhere);
+      start = scale_to(elsewhere, all.size());
+    }
     LeastLoaded best{ties_by_weight_, random};
-    std::uint64_t chance = random;
     const auto offer = [&](std::uint32_t backend) {
-      if (roster_.usable(backend, context, ++chance)) best.offer(backend, roster_, context.now);
+      if (usable(backend)) best.offer(backend, roster_, context.now);
     };
     for (const std::uint32_t backend : all.subspan(start)) offer(backend);
     for (const std::uint32_t backend : all.first(start)) offer(backend);
