@@ -15,7 +15,10 @@ SHOWN_CHARACTERS_MAX = 60
 KEYS = {
     "listen": "listen",
     "algorithm": "round_robin",
+    "hash": {"by": "client_ip", "name": "", "balance_factor": 0},
     "backends": "backends",
+    "slow_start": 0,
+    "panic_threshold": 0.25,
     "pool": {"max_size": 64, "ttl": 60},
     "rate_limit": "rate_limit",
     "timeouts": {
@@ -50,8 +53,8 @@ KEYS = {
     "access_log": "",
     "response_headers": "response_headers",
 }
-CHOICES = ("algorithm",)
-BACKEND_KEYS = {"weight": 1, "max_connections": 0}
+CHOICES = ("algorithm", "by")
+BACKEND_KEYS = {"weight": 1, "max_connections": 0, "backup": False}
 RATE_LIMIT_KEYS = {"per_ip": None, "burst": 1}
 
 
@@ -202,7 +205,7 @@ def _listeners(old, new):
 def _backends(old, new):
     def whole(name, backend, verb):
         more = [
-            f"{key} {backend[key]}"
+            f"{key} {value_words(key, backend[key])}"
             for key, default in BACKEND_KEYS.items()
             if key == "weight" or backend[key] != default
         ]

@@ -235,7 +235,8 @@ TEST(Validate, RangesOfEveryType) {
   EXPECT_THAT(
       faults(config),
       ElementsAre("/algorithm: found no known value, expected \"round_robin\", \"weighted_round_robin\", "
-                  "\"least_connections\", \"ip_hash\" or \"random\"",
+                  "\"least_connections\", \"ip_hash\", \"random\", \"weighted_least_connections\", "
+                  "\"power_of_two\" or \"consistent_hash\"",
                   "/backends/0/port: found 0, expected an integer from 1 to 65535",
                   "/backends/0/weight: found 10001, expected an integer from 0 to 10000",
                   "/pool/ttl: found 0, expected a number of seconds from 0.001 to 86400",

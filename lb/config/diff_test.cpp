@@ -116,11 +116,13 @@ TEST(ConfigDiff, ObjectsAreWhole) {
   ASSERT_EQ(changes.size(), 3U);
   EXPECT_EQ(
       Json::parse(changes[0].before),
-      Json::parse(R"({"name": "a", "host": "10.0.0.1", "port": 1, "weight": 1, "max_connections": 0})"));
+      Json::parse(
+          R"({"name": "a", "host": "10.0.0.1", "port": 1, "weight": 1, "max_connections": 0, "backup": false})"));
   EXPECT_EQ(changes[0].after, "");
   EXPECT_EQ(changes[1].path, "/backends/b~0");
-  EXPECT_EQ(Json::parse(changes[1].after),
-            Json::parse(R"({"name": "b~", "unix": "/u", "weight": 1, "max_connections": 0})"));
+  EXPECT_EQ(
+      Json::parse(changes[1].after),
+      Json::parse(R"({"name": "b~", "unix": "/u", "weight": 1, "max_connections": 0, "backup": false})"));
   EXPECT_EQ(Json::parse(changes[2].before), Json::parse(R"({"per_ip": 2.5, "burst": 1})"));
   EXPECT_EQ(changes[2].words, "rate_limit removed: per_ip 2.5, burst 1");
 }

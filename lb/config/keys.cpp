@@ -86,7 +86,40 @@ constexpr double kWeightMax = 10'000;
 
 /// In the order of enum Algorithm.
 constexpr auto kAlgorithms = std::to_array<std::string_view>(
-    {"round_robin", "weighted_round_robin", "least_connections", "ip_hash", "random"});
+    {"round_robin", "weighted_round_robin", "least_connections", "ip_hash", "random",
+     "weighted_least_connections", "power_of_two", "consistent_hash"});
+
+/// In the order of enum HashBy.
+constexpr auto kHashBy = std::to_array<std::string_view>({"client_ip", "header", "cookie", "path", "uri"});
+
+constexpr auto kHashKeys = std::to_array<KeySpec>({
+    {.name = "by",
+     .type = KeyType::choice,
+     .choices = kHashBy,
+     .help =
+         "Requests that are equal in this go to the same backend. `path` is without the query, `uri` with "
+         "it. A request without the header or cookie goes by its client's address, and so does TCP.",
+     .slot = slot<&HashConfig::by>},
+    {.name = "name",
+     .type = KeyType::text,
+     .min = 0,
+     .max = kHeaderNameBytesMax,
+     .default_words = "required by header and cookie",
+     .example = R"("X-User")",
+     .help = "Of the header or cookie.",
+     .slot = slot<&HashConfig::name>},
+    {.name = "balance_factor",
+     .type = KeyType::number,
+     .min = 0,
+     .max = 1000,
+     .default_words = "0: no bound",
+     .example = "1.25",
+     .help =
+         "Above 1: a backend with more than this many times its fair share of the requests in flight passes "
+         "further ones on.",
+     .slot = slot<&HashConfig::balance_factor>},
+});
+constexpr Section kHash{.pointer = "/hash", .keys = kHashKeys};
 
 /// In the order of enum ListenMode.
 constexpr auto kListenModes = std::to_array<std::string_view>({"http", "tcp"});
@@ -156,6 +189,10 @@ constexpr auto kBackendKeys = std::to_array<KeySpec>({
      .example = "100",
      .help = "Requests at once, over all workers. 0: no limit.",
      .slot = slot<&BackendConfig::max_connections>},
+    {.name = "backup",
+     .type = KeyType::boolean,
+     .help = "Used only when every other backend is down, ejected or refuses connections.",
+     .slot = slot<&BackendConfig::backup>},
 });
 constexpr Section kBackend{
     .pointer = "/backends/*",
@@ -373,6 +410,11 @@ constexpr auto kConfigKeys = std::to_array<KeySpec>({
      .choices = kAlgorithms,
      .help = "How a backend is chosen for a request.",
      .slot = slot<&Config::algorithm>},
+    {.name = "hash",
+     .type = KeyType::object,
+     .help = "What `consistent_hash` goes by.",
+     .section = &kHash,
+     .children = one_object<&Config::hash>()},
     {.name = "backends",
      .type = KeyType::objects,
      .required = true,
@@ -382,6 +424,21 @@ constexpr auto kConfigKeys = std::to_array<KeySpec>({
      .help = "The servers that requests are spread over. The sum of their weights is at least 1.",
      .section = &kBackend,
      .children = many_objects<&Config::backends>()},
+    {.name = "slow_start",
+     .type = KeyType::seconds,
+     .min = 0,
+     .max = kDay,
+     .help = "How long the share of a backend that comes back grows, from a tenth to its weight. 0: no time. "
+             "A reload starts nobody slowly.",
+     .slot = slot<&Config::slow_start>},
+    {.name = "panic_threshold",
+     .type = KeyType::number,
+     .min = 0,
+     .max = 1,
+     .help = "When less than this share of the weight is neither down nor ejected, and not enough backups "
+             "are, all backends are used: a few must not take the load of all. 0: never; with nobody left "
+             "the answer is 503.",
+     .slot = slot<&Config::panic_threshold>},
     {.name = "pool",
      .type = KeyType::object,
      .help = "Connections to backends that are kept for reuse.",

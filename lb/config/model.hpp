@@ -12,7 +12,16 @@
 
 namespace lb {
 
-enum class Algorithm : std::uint8_t { round_robin, weighted_round_robin, least_connections, ip_hash, random };
+enum class Algorithm : std::uint8_t {
+  round_robin,
+  weighted_round_robin,
+  least_connections,
+  ip_hash,
+  random,
+  weighted_least_connections,
+  power_of_two,
+  consistent_hash,
+};
 
 /// Where to listen or connect. `host` is a literal IPv4 or IPv6 address (no brackets), a DNS name
 /// (backends only), or the absolute path of a Unix socket, then `port` is 0 and `unix_socket` true.
@@ -40,7 +49,17 @@ struct BackendConfig {
   Endpoint endpoint{};
   std::uint32_t weight = 1;           // 0: takes no new requests
   std::uint32_t max_connections = 0;  // at once, over all workers; 0: no limit
+  bool backup = false;                // used only when no other is available
   friend bool operator==(const BackendConfig&, const BackendConfig&) = default;
+};
+
+/// What consistent_hash goes by.
+enum class HashBy : std::uint8_t { client_ip, header, cookie, path, uri };
+struct HashConfig {
+  HashBy by = HashBy::client_ip;
+  std::string name{};         // of the header or cookie; empty for the others
+  double balance_factor = 0;  // times its fair share that a backend may be loaded; 0: no bound
+  friend bool operator==(const HashConfig&, const HashConfig&) = default;
 };
 
 struct PoolConfig {
@@ -102,7 +121,10 @@ struct HeaderField {
 struct Config {
   std::vector<ListenerConfig> listen{};  // at least one; "listen_port": N is 0.0.0.0:N
   Algorithm algorithm = Algorithm::round_robin;
-  std::vector<BackendConfig> backends{};  // at least one
+  HashConfig hash{};                      // for consistent_hash only
+  std::vector<BackendConfig> backends{};  // at least one, and one that is no backup
+  Milliseconds slow_start{0};             // of a backend that comes back; 0: its whole weight at once
+  double panic_threshold = 0.25;          // share of the weight; with less available all are used; 0: never
   PoolConfig pool{};
   std::optional<RateLimitConfig> rate_limit{};
   TimeoutsConfig timeouts{};

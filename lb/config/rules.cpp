@@ -49,8 +49,10 @@ class Rules final {
     first.reserve(config_.backends.size());
     std::uint64_t weights = 0;
     bool weights_known = true;
+    bool any_primary = false;
     for (std::size_t i = 0; i < config_.backends.size(); ++i) {
       const BackendConfig& backend = config_.backends[i];
+      any_primary |= !backend.backup;
       if (doubtful(pointer_of(i))) {
         weights_known = false;
         continue;
@@ -59,9 +61,33 @@ class Rules final {
       const auto [earlier, fresh] = first.try_emplace(backend.name, i);
       if (!fresh) duplicate_backend(i, earlier->second);
     }
+    if (weights_known && !any_primary) {
+      report_("/backends", "found only backups, expected at least one backend that is none");
+    }
     if (weights_known && weights == 0) {
       report_("/backends",
               "found weights whose sum is 0, expected at least one backend with a weight above 0");
+    }
+  }
+
+  void hash() const {
+    if (doubtful("/hash") || doubtful("/algorithm")) return;
+    const HashConfig& hash = config_.hash;
+    if (hash != HashConfig{} && config_.algorithm != Algorithm::consistent_hash) {
+      return report_("/hash", "found with another algorithm, expected only with \"consistent_hash\"");
+    }
+    const bool named = hash.by == HashBy::header || hash.by == HashBy::cookie;
+    if (named && hash.name.empty()) {
+      report_("/hash", "missing key \"name\": of the header or cookie to go by");
+    } else if (!named && !hash.name.empty()) {
+      report_("/hash/name", "found " + shown_text(hash.name) + ", expected it only by header or cookie");
+    } else if (named) {
+      const std::string fault = header_name_fault(hash.name);  // a cookie's name is such a token as well
+      if (!fault.empty()) report_("/hash/name", "found " + shown_text(hash.name) + ", " + fault);
+    }
+    if (hash.balance_factor != 0 && hash.balance_factor <= 1) {
+      report_("/hash/balance_factor",
+              "found " + number_text(hash.balance_factor) + ", expected 0 or a number above 1");
     }
   }
 
@@ -112,6 +138,7 @@ class Rules final {
 void check_rules(const Config& config, const RuleContext& context, const RuleReport& report) {
   const Rules rules{config, context, report};
   rules.listeners();
+  rules.hash();
   rules.backends();
   rules.response_headers();
 }

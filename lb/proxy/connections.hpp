@@ -100,6 +100,7 @@ struct Exchange {
   UpstreamConnection* upstream = nullptr;
   WorkerUpstreams* upstreams = nullptr;  // the set it was balanced over
   std::uint32_t backend = ~0U;           // picked and counted in flight; ~0: none
+  std::uint64_t hash_key = 0;            // what choosing goes by; 0: the client's address
   OwnedTimer timer;                      // connect, response, body progress, tunnel idle
   Instant started{};
 

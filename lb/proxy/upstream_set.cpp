@@ -18,6 +18,12 @@ BalanceAlgorithm to_balance(Algorithm algorithm) noexcept {
       return BalanceAlgorithm::ip_hash;
     case Algorithm::random:
       return BalanceAlgorithm::random;
+    case Algorithm::weighted_least_connections:
+      return BalanceAlgorithm::weighted_least_connections;
+    case Algorithm::power_of_two:
+      return BalanceAlgorithm::power_of_two;
+    case Algorithm::consistent_hash:
+      return BalanceAlgorithm::consistent_hash;
   }
   LB_ASSERT(false);
 }
@@ -35,11 +41,17 @@ UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budg
   for (const BackendConfig& backend : config_->backends) {
     traits.push_back(BackendTraits{.weight = backend.weight,
                                    .max_connections = backend.max_connections,
+                                   .backup = backend.backup,
                                    .identity = hash_bytes(backend.name)});
     endpoints.push_back(backend.endpoint);
     host_fields_.push_back(host_field_of(backend.endpoint));
   }
-  balancer_ = Balancer::create(to_balance(config_->algorithm), std::move(traits), {states_.get(), size()});
+  balancer_ = Balancer::create(to_balance(config_->algorithm), std::move(traits), {states_.get(), size()},
+                               {.panic_threshold = config_->panic_threshold,
+                                .slow_start = config_->slow_start,
+                                .balance_factor = config_->hash.balance_factor});
+  hashes_requests_ =
+      config_->algorithm == Algorithm::consistent_hash && config_->hash.by != HashBy::client_ip;
   addresses_ = resolve_all(endpoints, budget);
   for (std::uint32_t i = 0; i < workers; ++i) counts_.push_back(std::make_unique<BackendCounts[]>(size()));
 }

@@ -37,6 +37,8 @@ class UpstreamSet final {
   }
   [[nodiscard]] const BackendConfig& backend(std::uint32_t i) const noexcept { return config_->backends[i]; }
   [[nodiscard]] Balancer& balancer() noexcept { return *balancer_; }
+  /// Whether choosing goes by a part of the request: hash_key() is to be asked for then.
+  [[nodiscard]] bool hashes_requests() const noexcept { return hashes_requests_; }
   [[nodiscard]] const BackendState& state(std::uint32_t i) const noexcept { return states_[i]; }
   /// Those of worker number `worker`, an array of size().
   [[nodiscard]] BackendCounts* counts(std::uint32_t worker) noexcept { return counts_[worker].get(); }
@@ -61,6 +63,7 @@ class UpstreamSet final {
   std::unique_ptr<BackendState[]> states_;
   std::vector<std::unique_ptr<BackendCounts[]>> counts_;  // one array a worker
   std::unique_ptr<Balancer> balancer_;
+  bool hashes_requests_ = false;
   std::vector<std::string> host_fields_;
   mutable std::mutex addresses_mutex_;  // taken once a new connection, never for a pooled one
   std::vector<SocketAddress> addresses_;

@@ -10,6 +10,7 @@
 
 #include "lb/http/framing.hpp"
 #include "lb/http/max_forwards.hpp"
+#include "lb/proxy/hash_key.hpp"
 #include "lb/proxy/worker.hpp"
 
 namespace lb {
@@ -143,6 +144,9 @@ Exchange* Worker::make_exchange(ClientConnection& client, const http::RequestHea
   exchange->upgrade_requested =
       head.facts.connection_upgrade && head.facts.has_upgrade && head.minor_version >= 1;
   exchange->client_takes_trailers = head.facts.te_trailers && head.minor_version >= 1;
+  if (upstreams_->set().hashes_requests()) {
+    exchange->hash_key = hash_key(upstreams_->set().config().hash, head, client.peer.hash());
+  }
   if (shared_.access_log) {
     exchange->log_method = head.method_text;
     exchange->log_target = head.target;
@@ -209,7 +213,7 @@ bool Worker::pick_backend(Exchange& exchange) {
   if (exchange.attempts < kAttemptsMax) {
     const Pick pick = exchange.upstreams->balancer().pick(PickContext{
         .now = now_,
-        .client_hash = exchange.client->peer.hash(),
+        .client_hash = exchange.hash_key != 0 ? exchange.hash_key : exchange.client->peer.hash(),
         .random = random_(),
         .tried = {exchange.tried.data(), exchange.attempts},
     });

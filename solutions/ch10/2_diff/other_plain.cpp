@@ -44,6 +44,11 @@ Shown show(Algorithm value) {
   const auto name = find_key(config_section(), "algorithm")->choices[static_cast<std::size_t>(value)];
   return {json_string(name), std::string{name}};
 }
+Shown show(HashBy value) {
+  const auto name =
+      find_key(*find_key(config_section(), "hash")->section, "by")->choices[static_cast<std::size_t>(value)];
+  return {json_string(name), std::string{name}};
+}
 Shown show(const Endpoint& value) {
   return {json_string(value.text()), bare_words(value.text())};
 }
@@ -76,9 +81,11 @@ Shown show(const BackendConfig& backend) {
   json += at.unix_socket ? R"(,"unix":)" + json_string(at.host)
                          : R"(,"host":)" + json_string(at.host) + R"(,"port":)" + std::to_string(at.port);
   json += R"(,"weight":)" + show(backend.weight).json;
-  json += R"(,"max_connections":)" + show(backend.max_connections).json + "}";
+  json += R"(,"max_connections":)" + show(backend.max_connections).json;
+  json += R"(,"backup":)" + show(backend.backup).json + "}";
   std::string words = show(at).words + ", weight " + show(backend.weight).words;
   if (backend.max_connections != 0) words += ", max_connections " + show(backend.max_connections).words;
+  if (backend.backup) words += ", backup true";
   return {json, words};
 }
 
@@ -180,6 +187,7 @@ class Changes final {
       compare(path(now) + "/weight", who(now) + ": weight ", old->weight, now->weight);
       compare(path(now) + "/max_connections", who(now) + ": max_connections ", old->max_connections,
               now->max_connections);
+      compare(path(now) + "/backup", who(now) + ": backup ", old->backup, now->backup);
     }
     for (const auto* item : found.added) added(path(item), who(item), show(*item));
   }
@@ -213,7 +221,12 @@ std::vector<ConfigChange> config_diff(const Config& a, const Config& b) {
   Changes changes;
   changes.listeners(a.listen, b.listen);
   changes.key("algorithm", a.algorithm, b.algorithm);
+  changes.key("hash", "by", a.hash.by, b.hash.by);
+  changes.key("hash", "name", a.hash.name, b.hash.name);
+  changes.key("hash", "balance_factor", a.hash.balance_factor, b.hash.balance_factor);
   changes.backends(a.backends, b.backends);
+  changes.key("slow_start", a.slow_start, b.slow_start);
+  changes.key("panic_threshold", a.panic_threshold, b.panic_threshold);
   changes.key("pool", "max_size", a.pool.max_size, b.pool.max_size);
   changes.key("pool", "ttl", a.pool.ttl, b.pool.ttl);
   changes.rate_limit(a.rate_limit, b.rate_limit);
