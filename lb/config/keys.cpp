@@ -119,7 +119,12 @@ constexpr auto kHashKeys = std::to_array<KeySpec>({
          "further ones on.",
      .slot = slot<&HashConfig::balance_factor>},
 });
-constexpr Section kHash{.pointer = "/hash", .keys = kHashKeys};
+constexpr Section kHash{.pointer = "/hash", .keys = kHashKeys, .schema_rule = R"({"anyOf": [
+                          {"required": ["by", "name"],
+                           "properties": {"by": {"enum": ["header", "cookie"]},
+                                          "name": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"}}},
+                          {"properties": {"by": {"enum": ["client_ip", "path", "uri"]},
+                                          "name": {"maxLength": 0}}}]})"};
 
 /// In the order of enum ListenMode.
 constexpr auto kListenModes = std::to_array<std::string_view>({"http", "tcp"});
