@@ -60,17 +60,28 @@ void append_listeners(std::string& out, const Json& json) {
   }
 }
 
+/// What is to be said of a backend beyond its figures; nothing when all is well.
+std::string state_words(const Json& backend) {
+  if (!flag_of(backend, "resolved", true)) return "  unresolved";
+  const std::string standing = text_of(backend, "standing");
+  if (standing == "down" || standing == "ejected") {
+    const std::string since = text_of(backend, "since_s");
+    const std::string reason = text_of(backend, "reason");
+    return "  " + standing + (standing == "down" && since != "-" ? " for " + since + " s" : "") +
+           (reason.empty() || reason == "-" ? "" : ": " + reason);
+  }
+  if (flag_of(backend, "aside", false)) return "  put aside";
+  return standing == "up" && text_of(backend, "since_s") != "-" ? "  up" : "";
+}
+
 void append_backends(std::string& out, const Json& json) {
   const Json& backends = list_of(json, "backends");
   if (backends.empty()) return;
   out += "\nbackends\n";
   for (const Json& backend : backends) {
-    const char* state = !flag_of(backend, "resolved", true) ? "  unresolved"
-                        : flag_of(backend, "aside", false)  ? "  put aside"
-                                                            : "";
     out += fmt::format("  {:<24} {:<24} {:>6} in flight {:>10} requests {:>6} failed{}\n",
                        text_of(backend, "name"), text_of(backend, "endpoint"), text_of(backend, "in_flight"),
-                       text_of(backend, "requests"), text_of(backend, "failures"), state);
+                       text_of(backend, "requests"), text_of(backend, "failures"), state_words(backend));
   }
   const auto total = static_cast<std::size_t>(number_of(json, "backends_total"));
   if (total > backends.size()) out += fmt::format("  ... and {} more\n", total - backends.size());

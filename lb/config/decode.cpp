@@ -232,6 +232,7 @@ void Decoder::scalar(const Node& node, const KeySpec& key, const Slot& slot, con
     case KeyType::choice:
       return choice(node, key, std::get<Choice>(slot), place);
     case KeyType::text:
+    case KeyType::bytes:
     case KeyType::host:
     case KeyType::unix_path:
     case KeyType::listen_address:

@@ -1,69 +1,14 @@
 #include "lb/config/keys.hpp"
 
 #include <array>
-#include <optional>
-#include <type_traits>
 
 #include "lb/config/address.hpp"
 #include "lb/config/config.hpp"
+#include "lb/config/key_slots.hpp"
+#include "lb/config/keys_health.hpp"
 
 namespace lb {
 namespace {
-
-// ---- From a member of the model to a slot ----
-
-template <class T>
-struct MemberTraits;
-template <class O, class V>
-struct MemberTraits<V O::*> {
-  using Owner = O;
-};
-template <auto Member>
-using OwnerOf = typename MemberTraits<decltype(Member)>::Owner;
-
-/// The slot of a member, or of a member of a member: slot<&BackendConfig::endpoint, &Endpoint::port>.
-template <auto First, auto... Rest>
-Slot slot(void* owner) {
-  auto& first = static_cast<OwnerOf<First>*>(owner)->*First;
-  auto& value = (first.*....*Rest);
-  using Value = std::remove_reference_t<decltype(value)>;
-  if constexpr (std::is_enum_v<Value>) {
-    return Choice{
-        .member = &value,
-        .get =
-            [](const void* member) { return static_cast<std::size_t>(*static_cast<const Value*>(member)); },
-        .set = [](void* member, std::size_t i) { *static_cast<Value*>(member) = static_cast<Value>(i); }};
-  } else {
-    return &value;
-  }
-}
-
-template <auto Member>
-constexpr Children one_object() {
-  using Owner = OwnerOf<Member>;
-  return {.size = [](const void*) { return std::size_t{1}; },
-          .at = [](void* owner, std::size_t) -> void* { return &(static_cast<Owner*>(owner)->*Member); },
-          .append = [](void* owner) -> void* { return &(static_cast<Owner*>(owner)->*Member); }};
-}
-
-template <auto Member>
-constexpr Children maybe_object() {
-  using Owner = OwnerOf<Member>;
-  return {.size = [](const void* owner) -> std::size_t {
-            return (static_cast<const Owner*>(owner)->*Member).has_value() ? 1 : 0;
-          },
-          .at = [](void* owner, std::size_t) -> void* { return &*(static_cast<Owner*>(owner)->*Member); },
-          .append = [](void* owner) -> void* { return &(static_cast<Owner*>(owner)->*Member).emplace(); }};
-}
-
-template <auto Member>
-constexpr Children many_objects() {
-  using Owner = OwnerOf<Member>;
-  return {
-      .size = [](const void* owner) { return (static_cast<const Owner*>(owner)->*Member).size(); },
-      .at = [](void* owner, std::size_t i) -> void* { return &(static_cast<Owner*>(owner)->*Member)[i]; },
-      .append = [](void* owner) -> void* { return &(static_cast<Owner*>(owner)->*Member).emplace_back(); }};
-}
 
 bool never(const void*) {
   return false;
@@ -77,8 +22,6 @@ bool is_inet_backend(const void* owner) {
 
 // ---- The table ----
 
-constexpr double kSecondsMin = 0.001;  // the model counts milliseconds
-constexpr double kDay = 86'400;
 constexpr double kNameBytesMax = 300;  // room for the text of any endpoint
 constexpr double kPathBytesMax = 4095;
 // The sum over 100,000 backends stays below 2^31, which the algorithms count on.
@@ -444,6 +387,13 @@ constexpr auto kConfigKeys = std::to_array<KeySpec>({
              "are, all backends are used: a few must not take the load of all. 0: never; with nobody left "
              "the answer is 503.",
      .slot = slot<&Config::panic_threshold>},
+    {.name = "health_check",
+     .type = KeyType::optional_object,
+     .default_words = "null: none",
+     .example = R"({"path": "/health"})",
+     .help = "Each backend is asked regularly whether it is well; one that is not takes no requests.",
+     .section = &kHealthCheck,
+     .children = maybe_object<&Config::health_check>()},
     {.name = "pool",
      .type = KeyType::object,
      .help = "Connections to backends that are kept for reuse.",

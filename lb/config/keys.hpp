@@ -28,6 +28,7 @@ enum class KeyType : std::uint8_t {
   seconds,          // decimal in the file, Milliseconds in the model
   choice,           // one of a few texts, an enumeration in the model
   text,             // without control characters; min and max are bytes
+  bytes,            // a text in which control characters may stand
   host,             // an address or name to connect to
   unix_path,        // fills a whole Endpoint
   listen_port,      // a port on every IPv4 address, put before the other listeners

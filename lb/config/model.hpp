@@ -62,6 +62,28 @@ struct HashConfig {
   friend bool operator==(const HashConfig&, const HashConfig&) = default;
 };
 
+enum class HealthCheckType : std::uint8_t { http, tcp };
+enum class HealthCheckMethod : std::uint8_t { get, head, options };
+
+/// How each backend is asked whether it is well.
+struct HealthCheckConfig {
+  HealthCheckType type = HealthCheckType::http;
+  HealthCheckMethod method = HealthCheckMethod::get;
+  std::string path = "/";
+  std::string host{};            // of the Host field; empty: the backend's address
+  std::uint16_t port = 0;        // 0: the backend's own
+  Milliseconds interval{5'000};  // from the begin of one check to that of the next
+  double jitter = 0.1;           // share of the interval by which it varies
+  Milliseconds timeout{2'000};   // of a whole check
+  std::uint32_t rise = 2;        // passes in a row that bring a backend back
+  std::uint32_t fall = 3;        // failures in a row that take it out
+  std::string expect_status = "200-399";
+  std::string expect_body{};  // http: stands in the body; empty: any
+  std::string send{};         // tcp: sent once connected
+  std::string expect{};       // tcp: stands in the answer; empty: being connected is enough
+  friend bool operator==(const HealthCheckConfig&, const HealthCheckConfig&) = default;
+};
+
 struct PoolConfig {
   std::uint32_t max_size = 64;  // idle connections kept per backend and worker
   Milliseconds ttl{60'000};     // an idle connection older than this is not reused
@@ -125,6 +147,7 @@ struct Config {
   std::vector<BackendConfig> backends{};  // at least one, and one that is no backup
   Milliseconds slow_start{0};             // of a backend that comes back; 0: its whole weight at once
   double panic_threshold = 0.25;          // share of the weight; with less available all are used; 0: never
+  std::optional<HealthCheckConfig> health_check{};
   PoolConfig pool{};
   std::optional<RateLimitConfig> rate_limit{};
   TimeoutsConfig timeouts{};

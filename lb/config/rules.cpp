@@ -7,6 +7,7 @@
 
 #include "lb/config/config.hpp"
 #include "lb/config/keys.hpp"
+#include "lb/config/status_set.hpp"
 #include "lb/config/tree.hpp"
 #include "lb/config/wording.hpp"
 
@@ -91,6 +92,32 @@ class Rules final {
     }
   }
 
+  void health_check() const {
+    if (!config_.health_check || doubtful("/health_check")) return;
+    const HealthCheckConfig& check = *config_.health_check;
+    const auto visible = [](char c) { return c > ' ' && c < '\x7f'; };
+    const auto wrong = [&](const char* key, std::string_view found, const char* expected) {
+      report_(std::string{"/health_check/"} + key, "found " + shown_text(found) + ", expected " + expected);
+    };
+    // Both become part of a request's head as they are.
+    if (!check.path.starts_with('/') || !std::ranges::all_of(check.path, visible)) {
+      wrong("path", check.path, "a path that begins with /, percent-encoded where it needs to be");
+    }
+    if (!std::ranges::all_of(check.host, visible)) wrong("host", check.host, "a host without blanks");
+    if (!StatusSet::parse(check.expect_status)) {
+      wrong("expect_status", check.expect_status, "statuses from 100 to 599 such as \"200-299,404\"");
+    }
+    const bool http = check.type == HealthCheckType::http;
+    if (http && !check.send.empty()) wrong("send", check.send, "none with the type \"http\"");
+    if (http && !check.expect.empty()) wrong("expect", check.expect, "none with the type \"http\"");
+    if (!http && !check.expect_body.empty()) {
+      wrong("expect_body", check.expect_body, "none with the type \"tcp\"");
+    }
+    if (http && check.method == HealthCheckMethod::head && !check.expect_body.empty()) {
+      wrong("expect_body", check.expect_body, "none with the method \"HEAD\"");
+    }
+  }
+
   void response_headers() const {
     if (doubtful("/response_headers")) return;
     const auto& fields = config_.response_headers;
@@ -140,6 +167,7 @@ void check_rules(const Config& config, const RuleContext& context, const RuleRep
   rules.listeners();
   rules.hash();
   rules.backends();
+  rules.health_check();
   rules.response_headers();
 }
 

@@ -58,6 +58,7 @@ Json type_schema(const KeySpec& key, void* owner) {
     case KeyType::choice:
       return {{"type", "string"}, {"enum", key.choices}};
     case KeyType::text:
+    case KeyType::bytes:
       return {{"type", "string"}, {"minLength", bound(key.min)}, {"maxLength", bound(key.max)}};
     case KeyType::host:
     case KeyType::listen_address:
@@ -117,6 +118,7 @@ std::string range_cell(const KeySpec& key) {
     case KeyType::seconds:
       return range(" seconds");
     case KeyType::text:
+    case KeyType::bytes:
       return range(" bytes");
     case KeyType::listen:
       return range(" of them");
@@ -154,6 +156,7 @@ std::string_view type_cell(KeyType type) {
       return "number";
     case KeyType::choice:
     case KeyType::text:
+    case KeyType::bytes:
     case KeyType::host:
     case KeyType::unix_path:
     case KeyType::listen_address:

@@ -51,8 +51,9 @@ std::string fault_of_string(const KeySpec& key, const std::string& value) {
     const auto host = parse_host(value);
     return host ? "" : report(host.error());
   }
-  const bool control =
-      std::ranges::any_of(value, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  const bool control = key.type != KeyType::bytes && std::ranges::any_of(value, [](char c) {
+                         return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+                       });
   if (value.size() > as_size(key.max)) {
     return "found a text of " + grouped(value.size()) + " bytes, expected " + expected_text(key);
   }
@@ -138,6 +139,8 @@ std::string expected_text(const KeySpec& key) {
       return choices_text(key.choices);
     case KeyType::text:
       return length_text(key) + ", without control characters";
+    case KeyType::bytes:
+      return length_text(key);
     case KeyType::host:
       return "a host: an IPv4 or IPv6 address, or a DNS name";
     case KeyType::unix_path:

@@ -6,21 +6,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <deque>
-#include <system_error>
 #include <unordered_map>
 
 #include "lb/base/fd.hpp"
 #include "lb/config/wording.hpp"
+#include "lb/health/os_reason.hpp"
 
 namespace lb {
 namespace {
-
-std::string reason_text(int os_error) {
-  if (os_error == EAGAIN) return "its queue of connections is full";  // connect(2) on a Unix socket
-  std::string text = std::generic_category().message(os_error);
-  if (!text.empty() && text[0] >= 'A' && text[0] <= 'Z') text[0] = static_cast<char>(text[0] - 'A' + 'a');
-  return text;
-}
 
 /// Shorter the more backends there are, so that most have their turn although many do not answer.
 Milliseconds attempt_time(std::size_t backends, Milliseconds budget) {
@@ -142,7 +135,7 @@ bool ProbeRun::start(Candidate candidate, Instant now) {
       waiting_.push_front(std::move(candidate));
       return false;
     }
-    failed(std::move(candidate), "cannot be tested: " + reason_text(error));
+    failed(std::move(candidate), "cannot be tested: " + os_reason(error));
     return true;
   }
   const auto* generic = reinterpret_cast<const sockaddr*>(&address.storage);
@@ -151,7 +144,7 @@ bool ProbeRun::start(Candidate candidate, Instant now) {
   } else if (errno == EINPROGRESS || errno == EINTR) {
     attempts_.push_back({std::move(candidate), std::move(fd), now + attempt_time_});
   } else {
-    failed(std::move(candidate), reason_text(errno));
+    failed(std::move(candidate), os_reason(errno));
   }
   return true;
 }
@@ -190,7 +183,7 @@ void ProbeRun::settle(Instant now) {
       if (error == 0) {
         answers_[attempt.candidate.backend].clear();
       } else {
-        failed(std::move(attempt.candidate), reason_text(error));
+        failed(std::move(attempt.candidate), os_reason(error));
       }
     } else if (now >= attempt.deadline) {
       attempt.fd.reset();

@@ -8,6 +8,7 @@
 #include "lb/base/random.hpp"
 #include "lb/http/chars.hpp"
 #include "lb/limit/rate_limiter.hpp"
+#include "lb/proxy/upstream_health.hpp"
 #include "lb/proxy/upstream_set.hpp"
 #include "lb/proxy/worker.hpp"
 
@@ -17,10 +18,25 @@ namespace {
 constexpr Milliseconds kResolveBudget{2000};
 constexpr Milliseconds kResolveAgain{5000};
 constexpr std::size_t kRateLimitBuckets = 1U << 16U;
+constexpr std::uint64_t kHealthSeed = 0x6865616c7468;  // tells its random numbers from those of the workers
 
 std::uint32_t worker_count(const Config& config) {
   if (config.workers > 0) return config.workers;
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+const char* standing_name(Standing standing) noexcept {
+  switch (standing) {
+    case Standing::down:
+      return "down";
+    case Standing::ejected:
+      return "ejected";
+    case Standing::aside:
+      return "aside";
+    case Standing::up:
+      break;
+  }
+  return "up";
 }
 
 /// Deals the shards of each endpoint to the workers in turn, going on where the last endpoint stopped, so
@@ -40,6 +56,7 @@ struct Proxy::Impl {
   EventLog* log = nullptr;
   mutable std::mutex upstreams_mutex;
   std::shared_ptr<UpstreamSet> upstreams;  // the current one
+  std::unique_ptr<UpstreamHealth> health;  // its checks; null when there are none, or not any more
   std::vector<std::unique_ptr<Worker>> workers;
   std::size_t next_adopter = 0;
   bool draining = false;
@@ -59,6 +76,7 @@ struct Proxy::Impl {
     }
     resolver_wake.notify_all();
     if (resolver.joinable()) resolver.join();
+    health.reset();
     workers.clear();
   }
 
@@ -133,10 +151,16 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
     if (!worker) return std::unexpected(worker.error());
     impl->workers.push_back(std::move(*worker));
   }
+  if (config.health_check) {
+    auto health = UpstreamHealth::create(impl->upstreams, options.log, mix64(options.seed ^ kHealthSeed));
+    if (!health) return std::unexpected(health.error());
+    impl->health = std::move(*health);
+  }
   return std::unique_ptr<Proxy>{new Proxy{std::move(impl)}};
 }
 
 void Proxy::start() {
+  if (impl_->health) impl_->health->start();
   for (const auto& worker : impl_->workers) worker->start();
   impl_->start_resolver_for(*impl_->config);
 }
@@ -144,6 +168,7 @@ void Proxy::start() {
 void Proxy::set_successor(std::shared_ptr<const Config> successor) {
   auto set = std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget,
                                            static_cast<std::uint32_t>(impl_->workers.size()));
+  if (impl_->health) impl_->health->pass_on(*set, monotonic_now());
   for (const auto& worker : impl_->workers) {
     worker->post_and_wait([&] { worker->set_successor(set); });
   }
@@ -152,6 +177,7 @@ void Proxy::set_successor(std::shared_ptr<const Config> successor) {
     const std::scoped_lock lock{impl_->upstreams_mutex};
     impl_->upstreams = set;
   }
+  impl_->health.reset();  // the successor checks its backends itself
   impl_->start_resolver_for(config);
 }
 
@@ -241,7 +267,9 @@ std::vector<Proxy::BackendStatus> Proxy::backends() const {
     const std::scoped_lock lock{impl_->upstreams_mutex};
     set = impl_->upstreams;
   }
-  const std::int64_t now_ns = monotonic_now().time_since_epoch().count();
+  const Instant now = monotonic_now();
+  const std::int64_t now_ns = now.time_since_epoch().count();
+  const UpstreamHealth* health = impl_->health.get();  // of this set, if there is one
   std::vector<BackendStatus> result;
   for (std::uint32_t i = 0; i < set->size(); ++i) {
     const BackendConfig& backend = set->backend(i);
@@ -253,7 +281,12 @@ std::vector<Proxy::BackendStatus> Proxy::backends() const {
                                    .failures = counted.failures,
                                    .in_flight = state.in_flight.load(std::memory_order_relaxed),
                                    .aside = state.aside_until_ns.load(std::memory_order_relaxed) > now_ns,
-                                   .resolved = !set->address(i).empty()});
+                                   .resolved = !set->address(i).empty(),
+                                   .standing = standing_name(set->balancer().standing(i, now))});
+    if (health == nullptr) continue;
+    UpstreamHealth::Finding finding = health->finding(i);
+    result.back().reason = std::move(finding.failure);
+    result.back().since_s = std::chrono::duration_cast<std::chrono::seconds>(now - finding.since).count();
   }
   return result;
 }

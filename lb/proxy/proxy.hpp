@@ -47,11 +47,13 @@ class Proxy final {
   /// Stops the workers at once; connections still open are closed.
   ~Proxy();
 
-  /// Starts the workers; returns once every one of them polls its listeners.
+  /// Starts the health checks and waits for their first results (UpstreamHealth::start), then the workers;
+  /// returns once every one of them polls its listeners.
   void start();
 
   /// The configuration of the generation that takes over: from now on requests on connections that are
-  /// still ours go to its backends. Returns once every worker has switched. Call before start_drain.
+  /// still ours go to its backends. Returns once every worker has switched. Call before start_drain. Our own
+  /// health checks end with it; what they knew of backends that stay is kept.
   void set_successor(std::shared_ptr<const Config> successor);
 
   /// Stops accepting (polling ends, nothing is shut down), lets requests in flight finish, adds
@@ -105,6 +107,9 @@ class Proxy final {
     std::uint32_t in_flight = 0;
     bool aside = false;  // put aside after connection failures
     bool resolved = true;
+    std::string standing;       // "up", "aside", "ejected" or "down"
+    std::string reason;         // of the last failed health check, or why it was ejected; may be empty
+    std::int64_t since_s = -1;  // how long health checks have said up or down; -1: there are none
   };
   [[nodiscard]] std::vector<BackendStatus> backends() const;
 

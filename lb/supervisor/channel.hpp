@@ -24,7 +24,7 @@
 
 namespace lb {
 
-inline constexpr std::uint16_t kChannelVersion = 2;
+inline constexpr std::uint16_t kChannelVersion = 3;
 inline constexpr std::size_t kFdsPerFrame = 200;  // the kernel's limit is 253
 inline constexpr std::size_t kFdsPerMessageMax = 16'384;
 inline constexpr std::size_t kBodyInlineMax = 32 * 1024;  // beyond it the body travels as a memory file

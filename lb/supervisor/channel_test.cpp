@@ -146,7 +146,7 @@ TEST_F(ChannelTest, RefusesMalformedFrames) {
       {"short", "shorter than its header"},
       {header(0x12345678, kChannelVersion, 1, 0, 0, 0), "magic"},
       {header(kGoodMagic, kChannelVersion + 1, 1, 0, 0, 0),
-       "speaks version 3 of the channel's protocol, this side version 2"},
+       "speaks version 4 of the channel's protocol, this side version 3"},
       {header(kGoodMagic, kChannelVersion, 1, 5, 0, 0) + "1234", "length"},
       {header(kGoodMagic, kChannelVersion, 1, 5, 0, 0) + "123456", "length"},
       {header(kGoodMagic, kChannelVersion, 1, 0, 1, 0), "descriptors do not match"},

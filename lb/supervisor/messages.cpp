@@ -69,7 +69,8 @@ void fields(A& a, StatusRequestMessage& m) {
 }
 template <class A>
 void fields(A& a, BackendEntry& m) {
-  a(m.name, m.endpoint, m.requests, m.failures, m.in_flight, m.aside, m.resolved);
+  a(m.name, m.endpoint, m.requests, m.failures, m.in_flight, m.aside, m.resolved, m.standing, m.reason,
+    m.checked, m.since_s);
 }
 template <class A>
 void fields(A& a, StatusMessage& m) {

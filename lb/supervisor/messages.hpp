@@ -194,6 +194,10 @@ struct BackendEntry {
   std::uint64_t in_flight = 0;
   bool aside = false;
   bool resolved = true;
+  std::string standing{};  // see Proxy::BackendStatus
+  std::string reason{};
+  bool checked = false;       // by health checks; then
+  std::uint64_t since_s = 0;  // they have said the same for so long
   friend bool operator==(const BackendEntry&, const BackendEntry&) = default;
 };
 

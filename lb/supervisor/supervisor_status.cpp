@@ -289,7 +289,10 @@ std::string Supervisor::status_json() const {
                                   {"failures", backend.failures},
                                   {"in_flight", backend.in_flight},
                                   {"aside", backend.aside},
-                                  {"resolved", backend.resolved}});
+                                  {"resolved", backend.resolved},
+                                  {"standing", backend.standing},
+                                  {"reason", backend.reason},
+                                  {"since_s", backend.checked ? Json(backend.since_s) : Json()}});
     }
   }
   json["counters"] = totals;

@@ -1,0 +1,118 @@
+// The keys that say which backends are well: a part of the key table, for keys.cpp only.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "lb/config/key_slots.hpp"
+#include "lb/config/model.hpp"
+
+namespace lb {
+
+/// In the order of their enumerations.
+inline constexpr auto kHealthCheckTypes = std::to_array<std::string_view>({"http", "tcp"});
+inline constexpr auto kHealthCheckMethods = std::to_array<std::string_view>({"GET", "HEAD", "OPTIONS"});
+
+inline constexpr double kCheckTextBytesMax = 4096;
+inline constexpr double kInARowMax = 1000;
+
+inline constexpr auto kHealthCheckKeys = std::to_array<KeySpec>({
+    {.name = "type",
+     .type = KeyType::choice,
+     .choices = kHealthCheckTypes,
+     .help = "`http`: a request must be answered well. `tcp`: connecting must work, and `expect` be answered "
+             "to `send` where they are given.",
+     .slot = slot<&HealthCheckConfig::type>},
+    {.name = "method",
+     .type = KeyType::choice,
+     .choices = kHealthCheckMethods,
+     .help = "Of the request.",
+     .slot = slot<&HealthCheckConfig::method>},
+    {.name = "path",
+     .type = KeyType::text,
+     .min = 1,
+     .max = kCheckTextBytesMax,
+     .example = R"("/health")",
+     .help = "Path and query of the request.",
+     .slot = slot<&HealthCheckConfig::path>},
+    {.name = "host",
+     .type = KeyType::text,
+     .min = 0,
+     .max = 255,
+     .default_words = "the backend's address",
+     .example = R"("app.example.org")",
+     .help = "Of the request's Host field.",
+     .slot = slot<&HealthCheckConfig::host>},
+    {.name = "port",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 65535,
+     .default_words = "0: the backend's own",
+     .example = "9100",
+     .help = "Where to connect, when checks are answered on another port. Not for Unix sockets.",
+     .slot = slot<&HealthCheckConfig::port>},
+    {.name = "interval",
+     .type = KeyType::seconds,
+     .min = 0.01,
+     .max = kDay,
+     .help = "From the begin of one check of a backend to the begin of the next.",
+     .slot = slot<&HealthCheckConfig::interval>},
+    {.name = "jitter",
+     .type = KeyType::number,
+     .min = 0,
+     .max = 1,
+     .help = "Each interval is longer or shorter by up to this share of it.",
+     .slot = slot<&HealthCheckConfig::jitter>},
+    {.name = "timeout",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = 3600,
+     .help = "Of a whole check, from connecting to the answer.",
+     .slot = slot<&HealthCheckConfig::timeout>},
+    {.name = "rise",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = kInARowMax,
+     .help = "Checks passed in a row that bring a backend back. At the start the first check alone decides.",
+     .slot = slot<&HealthCheckConfig::rise>},
+    {.name = "fall",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = kInARowMax,
+     .help = "Checks failed in a row that take a backend out.",
+     .slot = slot<&HealthCheckConfig::fall>},
+    {.name = "expect_status",
+     .type = KeyType::text,
+     .min = 1,
+     .max = 255,
+     .example = R"("200-299,404")",
+     .help = "Statuses of a good answer: numbers and ranges, with commas between them.",
+     .slot = slot<&HealthCheckConfig::expect_status>},
+    {.name = "expect_body",
+     .type = KeyType::bytes,
+     .min = 0,
+     .max = kCheckTextBytesMax,
+     .default_words = "any",
+     .example = R"("\"status\": \"ok\"")",
+     .help = "Must stand within the first 64 KiB of the answer's body.",
+     .slot = slot<&HealthCheckConfig::expect_body>},
+    {.name = "send",
+     .type = KeyType::bytes,
+     .min = 0,
+     .max = kCheckTextBytesMax,
+     .default_words = "nothing",
+     .example = R"("PING\r\n")",
+     .help = "For `tcp`: sent once connected.",
+     .slot = slot<&HealthCheckConfig::send>},
+    {.name = "expect",
+     .type = KeyType::bytes,
+     .min = 0,
+     .max = kCheckTextBytesMax,
+     .default_words = "nothing",
+     .example = R"("PONG")",
+     .help = "For `tcp`: must stand within the first 64 KiB of the answer.",
+     .slot = slot<&HealthCheckConfig::expect>},
+});
+inline constexpr Section kHealthCheck{.pointer = "/health_check", .keys = kHealthCheckKeys};
+
+}  // namespace lb
