@@ -4,9 +4,11 @@
   tools/tidy.py [--no-cache] [--times] [FILE...]
 
 A file is looked at again only when it, a project header that it includes (directly or not), .clang-tidy,
-its compiler flags or clang-tidy itself changed. Unit tests and benchmarks are left out: gtest costs seconds
-a file and trips checks for its own macros; the compiler's warnings (-Werror) hold there too. Headers are
-checked through the files that include them.
+its compiler flags or clang-tidy itself changed. Most of the work on a file goes into the standard headers,
+so files of one folder are looked at together, as one source that includes them: a quarter of the time. Where
+that does not compile (two files use the same private name) they are looked at one by one. Unit tests and
+benchmarks are left out: gtest costs seconds a file and trips checks for its own macros; the compiler's
+warnings (-Werror) hold there too. Headers are checked through the files that include them.
 """
 import argparse
 import concurrent.futures
@@ -27,6 +29,7 @@ CACHE = ROOT / "build" / "tidy"
 CLANG_TIDY = "clang-tidy-19"
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 FILE_SECONDS_MAX = 300
+TOGETHER_MIN, TOGETHER_MAX = 3, 8  # fewer are not worth it; more would leave a CPU idle at the end
 KEPT_FLAGS = re.compile(r"-(I|D|U|std=|isystem)")  # what clang needs of GCC's command line, and no more
 
 
@@ -80,21 +83,50 @@ def key_of(path, flags, dependencies, common):
     return digest.hexdigest()
 
 
-def tidy(path, flags):
-    """(path, complaints or "", seconds)"""
-    started = time.monotonic()
-    command = [CLANG_TIDY, "--quiet", str(path), "--", "-x", "c++", *flags, "-Wno-everything"]
+def run_tidy(path, flags, *options):
+    """Complaints or "". `path`: a file of the project, or one that includes some."""
+    command = [CLANG_TIDY, "--quiet", *options, str(path), "--", "-x", "c++", *flags, "-Wno-everything"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
                               timeout=FILE_SECONDS_MAX, check=False)
-        text = done.stdout.strip()
-        if done.returncode != 0 and not text:
-            text = done.stderr.strip() or f"{CLANG_TIDY} failed with status {done.returncode}"
-        elif done.returncode == 0:
-            text = ""
     except subprocess.TimeoutExpired:
-        text = f"{path.relative_to(ROOT)}: {CLANG_TIDY} took more than {FILE_SECONDS_MAX} s"
-    return path, text.replace(f"{ROOT}/", ""), time.monotonic() - started
+        return f"{path.relative_to(ROOT)}: {CLANG_TIDY} took more than {FILE_SECONDS_MAX} s"
+    if done.returncode == 0:
+        return ""
+    text = done.stdout.strip() or done.stderr.strip() or f"{CLANG_TIDY} failed with status {done.returncode}"
+    return text.replace(f"{ROOT}/", "")
+
+
+def tidy(paths, flags):
+    """(paths, complaints or "", seconds)"""
+    started = time.monotonic()
+    text = ""
+    if len(paths) > 1:
+        name = hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()
+        unity = CACHE / "together" / f"{name}.cpp"
+        unity.parent.mkdir(parents=True, exist_ok=True)
+        unity.write_text("".join(f'#include "{path}"\n' for path in paths))
+        text = run_tidy(unity, flags, "--config-file=.clang-tidy", "--checks=-bugprone-suspicious-include",
+                        "--header-filter=/(lb|harness|solutions|exercises)/")
+    if len(paths) == 1 or text:  # one by one the complaints name the file, and names do not meet
+        text = "\n".join(filter(None, (run_tidy(path, flags) for path in paths)))
+    return paths, text, time.monotonic() - started
+
+
+def groups(files, flags_of):
+    """Files of one folder with the same flags together, and the rest alone; the biggest group first, so that
+    the last one to end is a short one."""
+    folders = {}
+    for path in sorted(files):
+        # A program's main() and a fuzz target have names that all others of their kind have too.
+        alone = "fuzz" in path.parts or path.stem == "main" or path.stem.endswith("_main")
+        folders.setdefault((path.parent, tuple(flags_of(path)), path if alone else None), []).append(path)
+    result = []
+    for paths in folders.values():
+        size = TOGETHER_MAX if len(paths) >= TOGETHER_MIN else 1
+        count = -(-len(paths) // size)
+        result += [paths[i::count] for i in range(count)]
+    return sorted(result, key=lambda paths: -sum(path.stat().st_size for path in paths))
 
 
 def candidates():
@@ -128,22 +160,26 @@ def main():
         if options.no_cache or not (clean / key).exists():
             todo[path] = key
 
+    def flags_of(path):
+        return flags.get(path, default)
+
     bad = 0
     times = []
     with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
-        # The biggest first, so that the last one to end is a short one.
-        order = sorted(todo, key=lambda path: -path.stat().st_size)
-        for path, text, seconds in pool.map(lambda path: tidy(path, flags.get(path, default)), order):
-            times.append((seconds, path))
+        for paths, text, seconds in pool.map(lambda group: tidy(group, flags_of(group[0])),
+                                             groups(todo, flags_of)):
+            times.append((seconds, paths))
             if text:
                 bad += 1
                 print(text, flush=True)
-            else:
+                continue
+            for path in paths:
                 (clean / todo[path]).touch()
     if options.times:
-        for seconds, path in sorted(times, reverse=True):
-            print(f"{seconds:6.1f} s  {path.relative_to(ROOT)}")
-    print(f"clang-tidy: {len(files)} files, {len(todo)} looked at, {bad} with complaints")
+        for seconds, paths in sorted(times, reverse=True):
+            print(f"{seconds:6.1f} s  {' '.join(str(path.relative_to(ROOT)) for path in paths)}")
+    complaints = f"complaints about {bad} groups of them" if bad else "no complaints"
+    print(f"clang-tidy: {len(files)} files, {len(todo)} looked at, {complaints}")
     return 1 if bad else 0
 
 

@@ -7,39 +7,39 @@
 namespace lb {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-std::string text_of(const Json& json, const char* key) {
+std::string text_of(const OrderedJson& json, const char* key) {
   const auto it = json.find(key);
   if (it == json.end() || it->is_null()) return "-";
   return it->is_string() ? it->get<std::string>() : it->dump();
 }
 
-double number_of(const Json& json, const char* key) {
+double number_of(const OrderedJson& json, const char* key) {
   const auto it = json.find(key);
   return it != json.end() && it->is_number() ? it->get<double>() : 0;
 }
 
-bool flag_of(const Json& json, const char* key, bool otherwise) {
+bool flag_of(const OrderedJson& json, const char* key, bool otherwise) {
   const auto it = json.find(key);
   return it != json.end() && it->is_boolean() ? it->get<bool>() : otherwise;
 }
 
-const Json& list_of(const Json& json, const char* key) {
-  static const Json kEmpty = Json::array();
+const OrderedJson& list_of(const OrderedJson& json, const char* key) {
+  static const OrderedJson kEmpty = OrderedJson::array();
   const auto it = json.find(key);
   return it != json.end() && it->is_array() ? *it : kEmpty;
 }
 
-Json object_of(const Json& json, const char* key) {
+OrderedJson object_of(const OrderedJson& json, const char* key) {
   const auto it = json.find(key);
-  return it != json.end() && it->is_object() ? *it : Json::object();
+  return it != json.end() && it->is_object() ? *it : OrderedJson::object();
 }
 
-void append_generations(std::string& out, const Json& json) {
+void append_generations(std::string& out, const OrderedJson& json) {
   out += fmt::format("\n{:>10}  {:>8}  {:<13}{:<18}{:>8}{:>13}{:>11}\n", "generation", "pid", "state",
                      "config", "age", "connections", "in flight");
-  for (const Json& generation : list_of(json, "generations")) {
+  for (const OrderedJson& generation : list_of(json, "generations")) {
     out +=
         fmt::format("{:>10}  {:>8}  {:<13}{:<18}{:>6} s{:>13}{:>11}{}\n", text_of(generation, "generation"),
                     text_of(generation, "pid"), text_of(generation, "state"), text_of(generation, "config"),
@@ -49,9 +49,9 @@ void append_generations(std::string& out, const Json& json) {
   }
 }
 
-void append_listeners(std::string& out, const Json& json) {
+void append_listeners(std::string& out, const OrderedJson& json) {
   out += "\nlisteners\n";
-  for (const Json& listener : list_of(json, "listeners")) {
+  for (const OrderedJson& listener : list_of(json, "listeners")) {
     const std::string endpoint = text_of(listener, "endpoint");
     const std::string address = text_of(listener, "address");
     out += fmt::format("  {}{}  {} {}\n", endpoint.empty() ? "(unused)" : endpoint,
@@ -61,7 +61,7 @@ void append_listeners(std::string& out, const Json& json) {
 }
 
 /// What is to be said of a backend beyond its figures; nothing when all is well.
-std::string state_words(const Json& backend) {
+std::string state_words(const OrderedJson& backend) {
   if (!flag_of(backend, "resolved", true)) return "  unresolved";
   const std::string standing = text_of(backend, "standing");
   if (standing == "down" || standing == "ejected") {
@@ -74,11 +74,11 @@ std::string state_words(const Json& backend) {
   return standing == "up" && text_of(backend, "since_s") != "-" ? "  up" : "";
 }
 
-void append_backends(std::string& out, const Json& json) {
-  const Json& backends = list_of(json, "backends");
+void append_backends(std::string& out, const OrderedJson& json) {
+  const OrderedJson& backends = list_of(json, "backends");
   if (backends.empty()) return;
   out += "\nbackends\n";
-  for (const Json& backend : backends) {
+  for (const OrderedJson& backend : backends) {
     out += fmt::format("  {:<24} {:<24} {:>6} in flight {:>10} requests {:>6} failed{}\n",
                        text_of(backend, "name"), text_of(backend, "endpoint"), text_of(backend, "in_flight"),
                        text_of(backend, "requests"), text_of(backend, "failures"), state_words(backend));
@@ -87,22 +87,22 @@ void append_backends(std::string& out, const Json& json) {
   if (total > backends.size()) out += fmt::format("  ... and {} more\n", total - backends.size());
 }
 
-void append_counters(std::string& out, const Json& json) {
-  const Json counters = object_of(json, "counters");
+void append_counters(std::string& out, const OrderedJson& json) {
+  const OrderedJson counters = object_of(json, "counters");
   if (counters.empty()) return;
   out += "\ncounters\n";
   for (const auto& [name, value] : counters.items())
     out += fmt::format("  {:<28}{:>16}\n", name, value.dump());
 }
 
-void append_reloads(std::string& out, const Json& json) {
-  const Json reloads = object_of(json, "reloads");
+void append_reloads(std::string& out, const OrderedJson& json) {
+  const OrderedJson reloads = object_of(json, "reloads");
   out += fmt::format("\nreloads   {} applied, {} rejected, {} requested; {} rolled back; {} restarts\n",
                      text_of(reloads, "applied"), text_of(reloads, "rejected"), text_of(reloads, "requested"),
                      text_of(reloads, "rolled_back"), text_of(json, "restarts"));
   const std::string error = text_of(reloads, "last_error");
   if (error != "-" && !error.empty()) out += "last error: " + error + "\n";
-  const Json good = object_of(json, "last_good");
+  const OrderedJson good = object_of(json, "last_good");
   if (!good.empty()) {
     const std::string file = text_of(good, "file");
     out += fmt::format("last good configuration {}{}{}\n", text_of(good, "config"),
@@ -115,7 +115,7 @@ void append_reloads(std::string& out, const Json& json) {
 }  // namespace
 
 std::string status_text(std::string_view line) {
-  const Json json = Json::parse(line, nullptr, false);
+  const OrderedJson json = OrderedJson::parse(line, nullptr, false);
   if (json.is_discarded() || !json.is_object()) return "the answer is not understood\n";
   if (!flag_of(json, "ok", false)) return "error: " + text_of(json, "error") + "\n";
   std::string out = fmt::format("lb {}, pid {}, up {} s, serving generation {}\n", text_of(json, "version"),
@@ -131,22 +131,22 @@ std::string status_text(std::string_view line) {
 
 ReloadText reload_text(std::string_view line) {
   ReloadText text;
-  const Json json = Json::parse(line, nullptr, false);
+  const OrderedJson json = OrderedJson::parse(line, nullptr, false);
   if (json.is_discarded() || !json.is_object() || !json.contains("ok")) {
     text.reason = "the answer is not understood: " + std::string{line.substr(0, 200)};
     return text;
   }
   text.understood = true;
   text.applied = flag_of(json, "ok", false);
-  for (const Json& warning : list_of(json, "warnings")) {
+  for (const OrderedJson& warning : list_of(json, "warnings")) {
     if (warning.is_string()) text.warnings += "warning: " + warning.get<std::string>() + "\n";
   }
   text.reason = json.contains("error") ? text_of(json, "error") : text_of(json, "reason");
   text.summary =
       fmt::format("generation {} -> {}, config {}, {:.1f} ms", text_of(json, "from"),
                   text_of(json, "generation"), text_of(json, "config"), number_of(json, "duration_ms"));
-  const Json& changes = list_of(json, "changes");
-  for (const Json& change : changes) {
+  const OrderedJson& changes = list_of(json, "changes");
+  for (const OrderedJson& change : changes) {
     const std::string kind = text_of(change, "kind");
     text.summary += fmt::format("\n  {} {}",
                                 kind == "added"     ? '+'

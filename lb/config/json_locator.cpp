@@ -9,22 +9,20 @@
 namespace lb {
 namespace {
 
-constexpr std::size_t kShownWordMax = 40;
-
 bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
-bool is_digit(char c) {
+bool digit(char c) {
   return c >= '0' && c <= '9';
 }
 bool is_word(char c) {
-  return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '+' ||
-         c == '-' || c == '.' || static_cast<unsigned char>(c) >= 0x80;
+  return digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '+' || c == '-' ||
+         c == '.' || static_cast<unsigned char>(c) >= 0x80;
 }
 
 std::size_t digits_at(std::string_view text, std::size_t begin) {
   std::size_t end = begin;
-  while (end < text.size() && is_digit(text[end])) ++end;
+  while (end < text.size() && digit(text[end])) ++end;
   return end - begin;
 }
 
@@ -64,8 +62,8 @@ std::optional<std::uint32_t> hex4(std::string_view text) {
   std::uint32_t value = 0;
   for (const char c : text.substr(0, 4)) {
     const char lower = static_cast<char>(c | 0x20);
-    if (!is_digit(c) && (lower < 'a' || lower > 'f')) return std::nullopt;
-    value = value * 16 + static_cast<std::uint32_t>(is_digit(c) ? c - '0' : lower - 'a' + 10);
+    if (!digit(c) && (lower < 'a' || lower > 'f')) return std::nullopt;
+    value = value * 16 + static_cast<std::uint32_t>(digit(c) ? c - '0' : lower - 'a' + 10);
   }
   return value;
 }
@@ -187,12 +185,12 @@ JsonLocator::Fault JsonLocator::explain_word(std::string_view word) const {
   if (equals_ignoring_case(word, "true")) return fault(head + ", expected true in small letters");
   if (equals_ignoring_case(word, "false")) return fault(head + ", expected false in small letters");
   if (is_one_of(word, kNulls)) return fault(head + ", expected null");
-  if (sign == 1 || is_digit(word[0]) || word[0] == '.') {
+  if (sign == 1 || digit(word[0]) || word[0] == '.') {
     // A word that JSON's grammar takes and the parser does not is one that a double cannot hold.
     if (number_length(word) == word.size()) return fault(head + ", expected a number that a double can hold");
     if (word.starts_with('+')) return fault(head + ", expected a number without \"+\"");
     if (number_length(word) == sign + 1 && word[sign] == '0' && word.size() > sign + 1 &&
-        is_digit(word[sign + 1])) {
+        digit(word[sign + 1])) {
       return fault(head + ", expected a number without leading zeros");
     }
     return fault(head + ", expected a decimal number such as 10 or 0.5");

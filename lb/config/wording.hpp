@@ -19,6 +19,9 @@ std::string json_string(std::string_view text);
 /// For a message: a JSON string, cut after about 60 characters, with control characters escaped.
 std::string shown_text(std::string_view text);
 
+/// Characters that a complaint shows of a word of the file.
+inline constexpr std::size_t kShownWordMax = 40;
+
 /// Control characters (C0, DEL, C1) escaped as \uXXXX, cut after about `characters_max` characters.
 std::string printable(std::string_view text, std::size_t characters_max);
 

@@ -8,8 +8,6 @@
 namespace lb {
 namespace {
 
-constexpr std::size_t kShownWordMax = 40;
-
 bool is_blank(char c) {
   return c == ' ' || c == '\t';
 }

@@ -153,8 +153,8 @@ void Generation::compare_with(const ChannelMessage& message) {
   ready_.changes_total = changes->size();
   for (const ConfigChange& change : *changes) {
     if (ready_.changes.size() == kChangesMax) break;
-    ready_.changes.push_back({static_cast<std::uint8_t>(change.kind), cut(change.path), cut(change.before),
-                              cut(change.after), cut(change.words)});
+    ready_.changes.push_back(
+        {change.kind, cut(change.path), cut(change.before), cut(change.after), cut(change.words)});
   }
   ready_.phases.push_back({"compare", microseconds_since(begin)});
 }

@@ -27,7 +27,7 @@ void fields(A& a, PhaseDuration& m) {
   a(m.name, m.us);
 }
 template <class A>
-void fields(A& a, ChangeEntry& m) {
+void fields(A& a, ConfigChange& m) {
   a(m.kind, m.path, m.before, m.after, m.words);
 }
 template <class A>

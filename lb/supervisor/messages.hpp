@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "lb/base/result.hpp"
+#include "lb/config/diff.hpp"
 #include "lb/supervisor/channel.hpp"
 
 namespace lb {
@@ -91,15 +92,6 @@ struct PhaseDuration {
   friend bool operator==(const PhaseDuration&, const PhaseDuration&) = default;
 };
 
-/// A ConfigChange, on its way to the log and to the answer of the reload.
-struct ChangeEntry {
-  std::uint8_t kind = 0;
-  std::string path{};
-  std::string before{};
-  std::string after{};
-  std::string words{};
-  friend bool operator==(const ChangeEntry&, const ChangeEntry&) = default;
-};
 inline constexpr std::size_t kChangesMax = 200;           // of one reload; further ones are counted
 inline constexpr std::size_t kChangeTextBytesMax = 2048;  // of each text of a change; longer ones are cut
 
@@ -127,7 +119,7 @@ struct ReadyMessage {
   std::vector<PhaseDuration> phases{};
   std::uint8_t format = 0;  // ConfigFormat of the text
   ReloadRules rules{};
-  std::vector<ChangeEntry> changes{};  // against START's previous configuration; the first kChangesMax
+  std::vector<ConfigChange> changes{};  // against START's previous configuration; the first kChangesMax
   std::uint64_t changes_total = 0;
   std::string changes_error{};  // why there are none, when they could not be told
   friend bool operator==(const ReadyMessage&, const ReadyMessage&) = default;

@@ -32,7 +32,7 @@ struct ReloadRecord {
   std::uint64_t duration_us = 0;
   std::vector<PhaseDuration> phases{};
   std::vector<std::string> warnings{};
-  std::vector<ChangeEntry> changes{};  // only when applied
+  std::vector<ConfigChange> changes{};  // only when applied
   std::uint64_t changes_total = 0;
   std::int64_t unix_time_s = 0;
 };

@@ -37,13 +37,6 @@ Json counters_json(const std::vector<NamedCounter>& counters) {
   return json;
 }
 
-/// A value of a change: JSON; what is none, as a text.
-Json value_of(const std::string& text) {
-  if (text.empty()) return nullptr;
-  Json value = Json::parse(text, nullptr, false);
-  return value.is_discarded() ? Json(text) : value;
-}
-
 Json reload_json(const ReloadRecord& record) {
   Json json;
   json["ok"] = record.applied;
@@ -56,15 +49,7 @@ Json reload_json(const ReloadRecord& record) {
   json["phases_ms"] = phases_json(record.phases);
   json["warnings"] = record.warnings;
   json["reason"] = record.reason;
-  json["changes"] = Json::array();
-  for (const ChangeEntry& change : record.changes) {
-    static constexpr const char* kKinds[] = {"added", "removed", "changed"};
-    json["changes"].push_back({{"kind", kKinds[std::min<std::size_t>(change.kind, 2)]},
-                               {"path", change.path},
-                               {"before", value_of(change.before)},
-                               {"after", value_of(change.after)},
-                               {"words", change.words}});
-  }
+  json["changes"] = Json::parse(changes_json(record.changes), nullptr, false);
   json["changes_total"] = record.changes_total;
   json["time"] = record.unix_time_s;
   return json;
