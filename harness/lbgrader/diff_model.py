@@ -41,6 +41,7 @@ KEYS = {
         "requests_per_connection": 0,
         "connections_per_ip": 0,
     },
+    "queue": {"size": 1000, "timeout": 5},
     "pid_file": "",
     "reload": {
         "watch": False,

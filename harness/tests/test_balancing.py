@@ -80,7 +80,7 @@ def test_random_reaches_all(backends, start_lb):
 
 
 def test_max_connections_of_a_backend(backends, start_lb):
-    lb = start_lb(backends=[backends.config("b1", max_connections=1)])
+    lb = start_lb(backends=[backends.config("b1", max_connections=1)], queue={"size": 0})
     with Connection(lb.address) as slow:
         slow.send(wire.format_request(target="/?size=1000000&rate=1000"))
         slow.read_head()

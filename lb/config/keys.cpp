@@ -281,6 +281,24 @@ constexpr auto kLimitKeys = std::to_array<KeySpec>({
 });
 constexpr Section kLimits{.pointer = "/limits", .keys = kLimitKeys};
 
+constexpr auto kQueueKeys = std::to_array<KeySpec>({
+    {.name = "size",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 1'000'000,
+     .help =
+         "Requests that may wait at once because every backend is at its max_connections, over all workers. "
+         "One more is answered with 503. 0: none waits.",
+     .slot = slot<&QueueConfig::size>},
+    {.name = "timeout",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "A request that has waited this long is answered with 503.",
+     .slot = slot<&QueueConfig::timeout>},
+});
+constexpr Section kQueue{.pointer = "/queue", .keys = kQueueKeys};
+
 constexpr auto kReloadKeys = std::to_array<KeySpec>({
     {.name = "watch",
      .type = KeyType::boolean,
@@ -435,6 +453,11 @@ constexpr auto kConfigKeys = std::to_array<KeySpec>({
      .help = "What one client may ask for.",
      .section = &kLimits,
      .children = one_object<&Config::limits>()},
+    {.name = "queue",
+     .type = KeyType::object,
+     .help = "Where requests wait while every backend is at its max_connections.",
+     .section = &kQueue,
+     .children = one_object<&Config::queue>()},
     {.name = "pid_file",
      .type = KeyType::text,
      .min = 0,

@@ -118,6 +118,13 @@ struct LimitsConfig {
   friend bool operator==(const LimitsConfig&, const LimitsConfig&) = default;
 };
 
+/// Requests for which every backend is at its max_connections.
+struct QueueConfig {
+  std::uint32_t size = 1'000;   // may wait at once, over all workers; 0: none
+  Milliseconds timeout{5'000};  // for at most this long; then 503
+  friend bool operator==(const QueueConfig&, const QueueConfig&) = default;
+};
+
 /// When a reload happens by itself, and when it is undone.
 struct ReloadConfig {
   bool watch = false;          // reload when the content of the configuration file changes
@@ -155,6 +162,7 @@ struct Config {
   std::uint32_t workers = 0;               // 0: one per available CPU
   std::uint32_t max_connections = 50'000;  // client connections of a generation, over all workers
   LimitsConfig limits{};
+  QueueConfig queue{};
   std::string pid_file{};  // empty: none, unless --pid-file
   ReloadConfig reload{};
   AdminConfig admin{};

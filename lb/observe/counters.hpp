@@ -21,6 +21,9 @@ namespace lb {
   X(responses_3xx, "responses sent with status 3xx")                                     \
   X(responses_4xx, "responses sent with status 4xx")                                     \
   X(responses_5xx, "responses sent with status 5xx")                                     \
+  X(queued, "requests that waited because every backend was at its limit")               \
+  X(queue_waiting, "requests waiting for a backend now (gauge)")                         \
+  X(queue_timeouts, "requests that waited for queue.timeout in vain (503)")              \
   X(rate_limited, "requests refused by the rate limit (429)")                            \
   X(bad_requests, "requests refused by the parser or the framing rules")                 \
   X(upstream_connects, "connections opened to backends")                                 \

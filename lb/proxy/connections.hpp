@@ -119,9 +119,16 @@ struct Exchange {
   bool raw = false;                   // of a listener in TCP mode: no request, a tunnel from the start
   bool response_until_close = false;  // the client tells the end of the response by our close
   bool resume_queued = false;         // in Worker::response_resume_
+  bool waiting = false;               // in line for a backend
+  bool waited = false;                // was, once: its time to wait runs from then
   std::uint8_t attempts = 0;
   std::uint16_t status = 0;
   std::array<std::uint32_t, kAttemptsMax> tried{};  // backends that failed it
+
+  // The line of its worker, while it waits: worker_queue.cpp.
+  Exchange* line_before = nullptr;
+  Exchange* line_behind = nullptr;
+  Instant wait_until{};
 
   /// The generated head and what of the body came with it, for sending it again. Kept until it cannot be.
   ByteQueue request_bytes;

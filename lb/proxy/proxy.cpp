@@ -77,6 +77,7 @@ struct Proxy::Impl {
     resolver_wake.notify_all();
     if (resolver.joinable()) resolver.join();
     health.reset();
+    for (const auto& worker : workers) worker->stop();
     workers.clear();
   }
 
@@ -149,6 +150,7 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
   for (std::uint32_t i = 0; i < count; ++i) {
     auto worker = Worker::create(shared, impl->upstreams, std::move(hands[i]), i, mix64(options.seed + i));
     if (!worker) return std::unexpected(worker.error());
+    shared.workers.push_back(worker->get());
     impl->workers.push_back(std::move(*worker));
   }
   if (config.health_check) {

@@ -409,6 +409,7 @@ TEST(ProxyWire, AFullBackendIs503) {
   }};
   Config config = to_backend(backend.port());
   config.backends[0].max_connections = 1;
+  config.queue.size = 0;
   ProxyUnderTest proxy{config};
   Wire first = proxy.connect();
   first.send(kGet);

@@ -1,5 +1,7 @@
 #include "lb/proxy/upstream_set.hpp"
 
+#include <algorithm>
+
 #include "lb/base/hash.hpp"
 #include "lb/net/resolver.hpp"
 
@@ -52,6 +54,10 @@ UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budg
                                 .balance_factor = config_->hash.balance_factor});
   hashes_requests_ =
       config_->algorithm == Algorithm::consistent_hash && config_->hash.by != HashBy::client_ip;
+  const bool limited = std::ranges::any_of(
+      config_->backends, [](const BackendConfig& backend) { return backend.max_connections > 0; });
+  if (limited && config_->queue.size > 0)
+    queue_ = std::make_unique<BackendQueue>(config_->queue.size, workers);
   addresses_ = resolve_all(endpoints, budget);
   for (std::uint32_t i = 0; i < workers; ++i) counts_.push_back(std::make_unique<BackendCounts[]>(size()));
 }

@@ -14,6 +14,7 @@
 #include "lb/base/time.hpp"
 #include "lb/config/model.hpp"
 #include "lb/net/socket_address.hpp"
+#include "lb/proxy/backend_queue.hpp"
 
 namespace lb {
 
@@ -49,6 +50,9 @@ class UpstreamSet final {
   };
   [[nodiscard]] Counted counted(std::uint32_t i) const noexcept;
 
+  /// Where requests wait for a backend; nullptr when no backend has a limit, or none may wait.
+  [[nodiscard]] BackendQueue* queue() const noexcept { return queue_.get(); }
+
   /// Where to connect; empty() while its name does not resolve.
   [[nodiscard]] SocketAddress address(std::uint32_t i) const;
   /// "host:port" for a request that came without Host.
@@ -64,6 +68,7 @@ class UpstreamSet final {
   std::vector<std::unique_ptr<BackendCounts[]>> counts_;  // one array a worker
   std::unique_ptr<Balancer> balancer_;
   bool hashes_requests_ = false;
+  std::unique_ptr<BackendQueue> queue_;
   std::vector<std::string> host_fields_;
   mutable std::mutex addresses_mutex_;  // taken once a new connection, never for a pooled one
   std::vector<SocketAddress> addresses_;

@@ -76,6 +76,10 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
 }
 
 Worker::~Worker() {
+  stop();
+}
+
+void Worker::stop() {
   if (!thread_.joinable()) return;
   post([this] { stop_.store(true, std::memory_order_relaxed); });
   thread_.join();
@@ -134,7 +138,7 @@ void Worker::run() {
 }
 
 Instant Worker::next_wakeup() const noexcept {
-  if (!resume_.empty() || !response_resume_.empty()) return now_;
+  if (!resume_.empty() || !response_resume_.empty() || line_turns_ != 0) return now_;
   Instant at = std::min({wheel_.next(now_), accept_again_, drain_deadline_});
   if (!access_lines_.empty()) at = std::min(at, access_flushed_ + kAccessLogDelay);
   if (const UpstreamConnection* oldest = upstreams_->oldest(); oldest != nullptr) {
@@ -216,6 +220,7 @@ void Worker::run_resumes() {
 }
 
 void Worker::end_of_turn() {
+  if (line_turns_ != 0) serve_line();
   if (now_ >= accept_again_) {
     accept_again_ = kNever;
     if (!draining_ && !watch_listeners()) pause_accepting(kAcceptPauseNoFds);
@@ -377,6 +382,7 @@ void Worker::on_client_timer(ClientConnection& client) {
 }
 
 void Worker::on_exchange_timer(Exchange& exchange) {
+  if (exchange.waiting) return on_line_timer(exchange);
   if (outbox_moves(exchange.client->socket) ||
       (exchange.upstream != nullptr && outbox_moves(exchange.upstream->socket))) {
     const TimeoutsConfig& timeouts = config_.timeouts;
@@ -414,6 +420,7 @@ void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
   while (UpstreamConnection* idle = before->oldest()) close_upstream(*idle);
+  dissolve_line();
   // A generation that drains for long sees many successors: sets that nothing refers to any more go.
   std::unordered_set<const WorkerUpstreams*> used{upstreams_};
   exchanges_.for_each([&](const Exchange& exchange, Handle) { used.insert(exchange.upstreams); });

@@ -54,6 +54,8 @@
 
 namespace lb {
 
+class Worker;
+
 /// What the workers of a generation share. Read-only but for atomics and thread-safe objects.
 struct WorkerShared {
   std::shared_ptr<const Config> config;
@@ -67,7 +69,8 @@ struct WorkerShared {
   std::vector<std::string> response_names;
   bool sets_date = false;  // response_headers has a Date
   std::atomic<std::uint32_t> open_clients{0};
-  DrainLedger ledger;  // held by each worker of a drain that has connections left
+  std::vector<Worker*> workers;  // by number; all there before the first starts
+  DrainLedger ledger;            // held by each worker of a drain that has connections left
 };
 
 class Worker final {
@@ -78,6 +81,9 @@ class Worker final {
   ~Worker();
 
   void start();
+  /// Ends the thread; from then on post() leads nowhere. All workers of a generation are stopped before the
+  /// first is destroyed, as they post to each other.
+  void stop();
   /// Runs `task` on the worker's thread, soon, in order.
   void post(std::move_only_function<void()> task);
   /// The same, and waits until it ran.
@@ -200,7 +206,10 @@ class Worker final {
   Exchange* make_exchange(ClientConnection& client, const http::RequestHead& head);
   Exchange* attach_exchange(ClientConnection& client);
   void dispatch(Exchange& exchange);
+  void dispatch_picked(Exchange& exchange);
   bool pick_backend(Exchange& exchange);
+  Pick choose(const Exchange& exchange);
+  void fail_without_backend(Exchange& exchange);
   UpstreamConnection* take_pooled(const Exchange& exchange);
   UpstreamConnection* connect_upstream(Exchange& exchange);
   bool send_request(Exchange& exchange);
@@ -210,14 +219,15 @@ class Worker final {
   bool feed_request(Exchange& exchange, std::string_view bytes);
   /// The upstream side failed before a response: true when the exchange may be dispatched again.
   bool recover(Exchange& exchange, int os_error, const char* what);
-  void fail(Exchange& exchange, std::uint16_t status, std::string_view detail);
+  void fail(Exchange& exchange, std::uint16_t status, std::string_view detail,
+            std::uint32_t retry_after_s = 0);
   /// The backend brought a request to an end, well or badly.
   void count_answer(Exchange& exchange, bool failed) noexcept;
   /// The backend's response is malformed, cut or missing.
   void count_upstream_error(Exchange& exchange) noexcept;
   void abort_exchange(Exchange& exchange, std::string_view outcome);
   void end_exchange(Exchange& exchange, std::string_view outcome);
-  void release_backend(Exchange& exchange) noexcept;
+  void release_backend(Exchange& exchange);
   void close_upstream(UpstreamConnection& upstream);
   void log_exchange(const Exchange& exchange, std::string_view outcome);
   void log_local(const ClientConnection& client, std::uint16_t status, std::string_view method,
@@ -246,6 +256,17 @@ class Worker final {
   bool await_connected(Exchange& exchange);
   void raw_connected(Exchange& exchange);
   void refuse_raw(ClientConnection& client);
+
+  // worker_queue.cpp: requests that wait for a backend
+  [[nodiscard]] bool must_wait(const Exchange& exchange) const noexcept;
+  void wait_in_line(Exchange& exchange);
+  void leave_line(Exchange& exchange) noexcept;
+  void look_again_later() noexcept;
+  void serve_line();
+  void on_line_timer(Exchange& exchange);
+  void place_freed(WorkerUpstreams& upstreams);
+  void give_turn(WorkerUpstreams& upstreams);
+  void dissolve_line();
 
   // worker_tunnel.cpp
   void begin_tunnel(Exchange& exchange, std::string_view upstream_bytes);
@@ -289,6 +310,9 @@ class Worker final {
   WorkerUpstreams* upstreams_ = nullptr;
   std::vector<Handle> resume_;  // clients with something to read that no event will announce
   std::vector<Handle> resuming_;
+  Exchange* line_first_ = nullptr;  // requests that wait for a backend, first come first
+  Exchange* line_last_ = nullptr;
+  std::uint32_t line_turns_ = 0;         // how many of them may try now
   std::vector<Handle> response_resume_;  // exchanges whose response used up its share of the turn
 
   std::unique_ptr<char[]> scratch_;  // kReadBytes: what was received last

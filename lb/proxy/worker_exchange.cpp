@@ -169,14 +169,19 @@ Exchange* Worker::attach_exchange(ClientConnection& client) {
   return exchange;
 }
 
-/// Finds a connection for the request and sends it; goes on to the next backend while that fails at once.
+/// Chooses a backend for the request and sends it there, or lets it wait for one.
 void Worker::dispatch(Exchange& exchange) {
+  if (exchange.upstreams != upstreams_) {
+    exchange.upstreams = upstreams_;
+    exchange.attempts = 0;  // the backends are others now
+  }
+  if (must_wait(exchange)) return wait_in_line(exchange);
+  if (pick_backend(exchange)) dispatch_picked(exchange);
+}
+
+/// Finds a connection for the request and sends it; goes on to the next backend while that fails at once.
+void Worker::dispatch_picked(Exchange& exchange) {
   for (;;) {
-    if (exchange.upstreams != upstreams_) {
-      exchange.upstreams = upstreams_;
-      exchange.attempts = 0;  // the backends are others now
-    }
-    if (!pick_backend(exchange)) return;
     UpstreamConnection* upstream = exchange.retried || exchange.raw ? nullptr : take_pooled(exchange);
     if (upstream != nullptr) {
       bump(counters_.upstream_reused);
@@ -190,6 +195,7 @@ void Worker::dispatch(Exchange& exchange) {
       if (exchange.raw ? await_connected(exchange) : send_request(exchange)) return;
     }
     if (!recover(exchange, errno, "the backend closed the connection")) return;
+    if (!pick_backend(exchange)) return;
   }
 }
 
@@ -208,30 +214,35 @@ UpstreamConnection* Worker::take_pooled(const Exchange& exchange) {
   return nullptr;
 }
 
-/// False: nobody can serve it, and the client has been told.
+/// False: nobody can serve it, and the client has been told; or it waits in line.
 bool Worker::pick_backend(Exchange& exchange) {
-  if (exchange.attempts < kAttemptsMax) {
-    const Pick pick = exchange.upstreams->balancer().pick(PickContext{
-        .now = now_,
-        .client_hash = exchange.hash_key != 0 ? exchange.hash_key : exchange.client->peer.hash(),
-        .random = random_(),
-        .tried = {exchange.tried.data(), exchange.attempts},
-    });
-    if (pick.result == PickResult::picked) {
+  const Pick pick = exchange.attempts < kAttemptsMax ? choose(exchange) : Pick{};
+  switch (pick.result) {
+    case PickResult::picked:
       exchange.backend = pick.backend;
       return true;
-    }
-    if (pick.result == PickResult::busy) {
-      fail(exchange, 503, "every backend is at its connection limit");
+    case PickResult::busy:
+      wait_in_line(exchange);
       return false;
-    }
-  }
-  if (exchange.attempts > 0) {
-    fail(exchange, 502, "no backend accepts connections");
-  } else {
-    fail(exchange, 503, "no backend is available");
+    case PickResult::none:
+      fail_without_backend(exchange);
+      return false;
   }
   return false;
+}
+
+Pick Worker::choose(const Exchange& exchange) {
+  return exchange.upstreams->balancer().pick(PickContext{
+      .now = now_,
+      .client_hash = exchange.hash_key != 0 ? exchange.hash_key : exchange.client->peer.hash(),
+      .random = random_(),
+      .tried = {exchange.tried.data(), exchange.attempts},
+  });
+}
+
+void Worker::fail_without_backend(Exchange& exchange) {
+  if (exchange.attempts > 0) return fail(exchange, 502, "no backend accepts connections");
+  fail(exchange, 503, "no backend is available");
 }
 
 /// A connection being opened; nullptr with errno when that failed at once. On loopback, and often elsewhere,
@@ -415,7 +426,8 @@ void Worker::count_upstream_error(Exchange& exchange) noexcept {
 }
 
 /// Answers in the backend's place, or cuts the connection where the answer has begun already.
-void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view detail) {
+void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view detail,
+                  std::uint32_t retry_after_s) {
   if (exchange.response_head_sent) return abort_exchange(exchange, "upstream_closed");
   if (exchange.raw) return abort_exchange(exchange, "rejected");
   ClientConnection& client = *exchange.client;
@@ -426,7 +438,7 @@ void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view det
   exchange.status = status;
   end_exchange(exchange, "rejected");
   client.linger = !in_step || !keep;
-  respond_locally(client, status, detail, keep, method, 0);
+  respond_locally(client, status, detail, keep, method, retry_after_s);
 }
 
 /// Ends both sides of a running exchange: there is no clean way to tell the client. One that takes the close
@@ -444,6 +456,7 @@ void Worker::abort_exchange(Exchange& exchange, std::string_view outcome) {
 /// The one place where an exchange ends. Its upstream connection, if still attached, is closed.
 void Worker::end_exchange(Exchange& exchange, std::string_view outcome) {
   if (exchange.upstream != nullptr) close_upstream(*exchange.upstream);
+  leave_line(exchange);
   release_backend(exchange);
   log_exchange(exchange, outcome);
   wheel_.cancel(exchange.timer);
@@ -457,10 +470,11 @@ void Worker::end_exchange(Exchange& exchange, std::string_view outcome) {
   exchanges_.retire(exchange.handle);
 }
 
-void Worker::release_backend(Exchange& exchange) noexcept {
+void Worker::release_backend(Exchange& exchange) {
   if (exchange.backend == kNoBackend) return;
   exchange.upstreams->balancer().release(exchange.backend);
   exchange.backend = kNoBackend;
+  place_freed(*exchange.upstreams);
 }
 
 void Worker::close_upstream(UpstreamConnection& upstream) {

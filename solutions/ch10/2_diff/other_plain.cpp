@@ -247,6 +247,8 @@ std::vector<ConfigChange> config_diff(const Config& a, const Config& b) {
   changes.key("limits", "requests_per_connection", a.limits.requests_per_connection,
               b.limits.requests_per_connection);
   changes.key("limits", "connections_per_ip", a.limits.connections_per_ip, b.limits.connections_per_ip);
+  changes.key("queue", "size", a.queue.size, b.queue.size);
+  changes.key("queue", "timeout", a.queue.timeout, b.queue.timeout);
   changes.key("pid_file", a.pid_file, b.pid_file);
   changes.key("reload", "watch", a.reload.watch, b.reload.watch);
   changes.key("reload", "debounce", a.reload.debounce, b.reload.debounce);

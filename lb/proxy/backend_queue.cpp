@@ -1,0 +1,34 @@
+#include "lb/proxy/backend_queue.hpp"
+
+namespace lb {
+
+BackendQueue::Entry BackendQueue::enter(std::uint32_t worker) noexcept {
+  const std::uint32_t before = waiting_.fetch_add(1, std::memory_order_relaxed);
+  if (before >= size_max_) {
+    waiting_.fetch_sub(1, std::memory_order_relaxed);
+    return Entry::full;
+  }
+  lanes_[worker].waiting.fetch_add(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return before == 0 ? Entry::first : Entry::behind;
+}
+
+void BackendQueue::leave(std::uint32_t worker) noexcept {
+  lanes_[worker].waiting.fetch_sub(1, std::memory_order_relaxed);
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+std::optional<std::uint32_t> BackendQueue::next_turn() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!anybody_waits()) return std::nullopt;
+  const std::uint32_t last = last_turn_.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 1; i <= workers_; ++i) {
+    const std::uint32_t worker = (last + i) % workers_;
+    if (lanes_[worker].waiting.load(std::memory_order_relaxed) == 0) continue;
+    last_turn_.store(worker, std::memory_order_relaxed);  // two at once may give one worker two turns
+    return worker;
+  }
+  return std::nullopt;
+}
+
+}  // namespace lb
