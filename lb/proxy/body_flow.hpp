@@ -38,6 +38,20 @@ class BodyFlow final {
   /// The sender closed: complete for until_close framing, cut short for others. Returns complete().
   bool feed_eof(Gather& out) noexcept;
 
+  /// Bytes that may pass as they are, without being looked at: none when a coding has to be undone or made.
+  [[nodiscard]] std::uint64_t raw_bytes_left() const noexcept {
+    if (complete_ || in_ != out_) return 0;
+    if (in_ == Kind::length) return remaining_;
+    return in_ == Kind::until_close ? ~std::uint64_t{0} : 0;
+  }
+  /// So many of them went on without passing through feed().
+  void pass(std::uint64_t bytes) noexcept {
+    payload_bytes_ += bytes;
+    if (in_ != Kind::length) return;
+    remaining_ -= bytes;
+    if (remaining_ == 0) complete_ = true;
+  }
+
   [[nodiscard]] bool complete() const noexcept { return complete_; }
   [[nodiscard]] std::uint64_t payload_bytes() const noexcept { return payload_bytes_; }
 

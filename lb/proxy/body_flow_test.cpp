@@ -60,6 +60,29 @@ TEST(BodyFlow, ChunkedIsDecodedForAnOldClientHoweverItIsCut) {
   }
 }
 
+TEST(BodyFlow, OnlyBytesThatStayAsTheyAreMayPassUnseen) {
+  EXPECT_EQ((BodyFlow{{Kind::length, 5}, {Kind::length, 5}}.raw_bytes_left()), 5U);
+  EXPECT_EQ((BodyFlow{{Kind::until_close}, {Kind::until_close}}.raw_bytes_left()), ~std::uint64_t{0});
+  EXPECT_EQ((BodyFlow{{Kind::length, 5}, {Kind::none}}.raw_bytes_left()), 0U);  // dropped, not passed on
+  EXPECT_EQ((BodyFlow{{Kind::chunked}, {Kind::chunked}}.raw_bytes_left()), 0U);
+  EXPECT_EQ((BodyFlow{{Kind::chunked}, {Kind::until_close}}.raw_bytes_left()), 0U);
+  EXPECT_EQ((BodyFlow{{Kind::until_close}, {Kind::chunked}}.raw_bytes_left()), 0U);
+  EXPECT_EQ(BodyFlow{}.raw_bytes_left(), 0U);
+}
+
+TEST(BodyFlow, PassedAndFedBytesCountTogether) {
+  BodyFlow flow{{Kind::length, 10}, {Kind::length, 10}};
+  std::string rest;
+  EXPECT_EQ(run(flow, "abc", 3, rest), "abc");
+  flow.pass(5);
+  EXPECT_FALSE(flow.complete());
+  EXPECT_EQ(flow.raw_bytes_left(), 2U);
+  flow.pass(2);
+  EXPECT_TRUE(flow.complete());
+  EXPECT_EQ(flow.payload_bytes(), 10U);
+  EXPECT_EQ(flow.raw_bytes_left(), 0U);
+}
+
 TEST(BodyFlow, ManyTinyChunksDoNotOverflowOneWrite) {
   std::string input;
   std::string expected;

@@ -19,6 +19,7 @@
 #include "lb/net/socket_address.hpp"
 #include "lb/proxy/body_flow.hpp"
 #include "lb/proxy/byte_queue.hpp"
+#include "lb/proxy/outbox.hpp"
 
 namespace lb {
 
@@ -38,7 +39,7 @@ struct OwnedTimer : TimerNode {
 /// One non-blocking socket in the worker's epoll set, tried first and waited for on EAGAIN.
 struct Socket {
   Fd fd;
-  ByteQueue outbox;            // taken from us, not yet by the kernel; while not empty its source is not read
+  Outbox outbox;               // taken from us, not yet by the kernel; while not empty its source is not read
   int unsent = 0;              // while it is not empty: bytes that the kernel held when last looked at
   bool readable = false;       // the kernel may hold bytes: not known to be drained
   bool peer_closed = false;    // EPOLLRDHUP was seen: read until end of file

@@ -295,6 +295,7 @@ void Worker::accept_clients(std::uint32_t listener) {
         continue;
       }
       bump(counters_.accept_errors);
+      pipes_.shed(now_);
       return pause_accepting(kAcceptPauseNoFds);
     }
     if (errno == EAGAIN) {
@@ -303,6 +304,7 @@ void Worker::accept_clients(std::uint32_t listener) {
     }
     if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO || errno == EPERM) continue;
     bump(counters_.accept_errors);
+    pipes_.shed(now_);
     return pause_accepting(kAcceptPauseNoFds);  // EMFILE, ENFILE, ENOMEM, ENOBUFS: keep what we have
   }
   accept_burst_ = std::min(accept_burst_ * 2, kAcceptBurstMax);

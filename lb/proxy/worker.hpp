@@ -154,6 +154,20 @@ class Worker final {
   static Token token_of(const ClientConnection& c) noexcept { return {TokenKind::client, c.handle}; }
   static Token token_of(const UpstreamConnection& u) noexcept { return {TokenKind::upstream, u.handle}; }
 
+  // worker_splice.cpp: moving bytes without touching them
+  struct Spliced {
+    enum class Kind : std::uint8_t { bytes, blocked, eof, broken, target_broken, copy } kind = Kind::copy;
+    std::size_t size = 0;
+  };
+  Spliced splice(Socket& from, Socket& to, Token to_token, std::uint64_t bytes_max);
+  bool send_pipe(Socket& socket, Token token, std::unique_ptr<SplicePipe> pipe);
+  bool send_copied(Socket& socket, Token token, std::unique_ptr<SplicePipe> pipe);
+  bool flush_pipe(Socket& socket);
+  /// `stop`: the caller returns, whatever became of the exchange.
+  enum class BodyStep : std::uint8_t { go_on, stop, copy };
+  BodyStep splice_response(Exchange& exchange, std::size_t& moved);
+  BodyStep splice_request(Exchange& exchange, std::size_t& moved);
+
   // worker_handoff.cpp: idle connections that go to the next generation, or came from the last
   void start_handoff();
   void hand_over_leaving();
@@ -277,6 +291,9 @@ class Worker final {
 
   static constexpr std::size_t kReadBytes = 256 * 1024;      // the receive scratch
   static constexpr std::size_t kBodyReadBytes = 128 * 1024;  // at once, of a body
+  // Of what may begin with a head: most responses are whole then, and the rest of a large one can be spliced.
+  static constexpr std::size_t kHeadReadBytes = 64 * 1024;
+  static constexpr std::size_t kSpliceBytesMin = 64 * 1024;  // of a body: below it copying is as cheap
   static constexpr std::size_t kTurnBytesMax = 1024 * 1024;  // of one direction, before others get their turn
   static constexpr std::uint32_t kAcceptBurstMax = 64;
   static constexpr Duration kLinger = Milliseconds{2000};
@@ -303,6 +320,7 @@ class Worker final {
   bool events_left_ = false;  // more sockets may have been ready than one wait can tell
   TimerWheel wheel_;
   Random random_;
+  PipePool pipes_;  // before what holds pipes
   Slab<ClientConnection> clients_;
   Slab<UpstreamConnection> upstream_connections_;
   Slab<Exchange> exchanges_;

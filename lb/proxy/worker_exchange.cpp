@@ -330,6 +330,11 @@ void Worker::pump_request(Exchange& exchange) {
   }
   for (std::size_t moved = 0; client.socket.readable && !blocked() && !exchange.request_body.complete();) {
     if (moved >= kTurnBytesMax) return resume_later(client);
+    if (exchange.request_body.raw_bytes_left() >= kSpliceBytesMin) {
+      const BodyStep step = splice_request(exchange, moved);
+      if (step == BodyStep::stop) return;
+      if (step == BodyStep::go_on) continue;
+    }
     const Received received = receive(client.socket, 0, kBodyReadBytes);
     if (received.kind == Received::Kind::blocked) return;
     if (received.kind != Received::Kind::bytes) {

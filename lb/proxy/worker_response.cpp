@@ -67,8 +67,14 @@ void Worker::read_response(Exchange& exchange) {
       exchange.resume_queued = true;
       return;
     }
+    if (exchange.response_head_sent && exchange.response_body.raw_bytes_left() >= kSpliceBytesMin) {
+      const BodyStep step = splice_response(exchange, moved);
+      if (step == BodyStep::stop) return;
+      if (step == BodyStep::go_on) continue;
+    }
     const std::size_t have = upstream.inbox.size();
-    const Received received = receive(upstream.socket, have, kBodyReadBytes);
+    const std::size_t room = exchange.response_head_sent ? kBodyReadBytes : kHeadReadBytes;
+    const Received received = receive(upstream.socket, have, room);
     switch (received.kind) {
       case Received::Kind::blocked:
         return;

@@ -83,6 +83,13 @@ bool Worker::send_gather(Socket& socket, Token token, const Gather& gather) {
 }
 
 bool Worker::flush(Socket& socket) {
+  if (socket.outbox.pipe() != nullptr) {
+    if (!flush_pipe(socket)) return false;
+    if (socket.outbox.pipe() != nullptr) {
+      socket.unsent = unsent_bytes(socket);
+      return true;
+    }
+  }
   while (!socket.outbox.empty()) {
     const std::string_view bytes = socket.outbox.view();
     const ssize_t n = ::send(socket.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
