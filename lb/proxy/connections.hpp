@@ -47,6 +47,7 @@ struct Socket {
   bool write_shut = false;     // we sent FIN
   bool watches_write = false;  // registered for EPOLLOUT as well
   bool watched = false;        // in the epoll set
+  bool bulk = false;           // a tunnel's: the last read brought so much that the next is spliced
 };
 
 struct ClientConnection {

@@ -138,8 +138,9 @@ class Worker final {
 
   // worker_socket.cpp: moving bytes
   /// Sends, keeping what the kernel does not take in the outbox. False: the connection is broken.
-  bool send_gather(Socket& socket, Token token, const Gather& gather);
-  bool send_bytes(Socket& socket, Token token, std::string_view bytes);
+  /// `last`: the socket is shut down or closed in the same breath, and the end travels with the bytes.
+  bool send_gather(Socket& socket, Token token, const Gather& gather, bool last = false);
+  bool send_bytes(Socket& socket, Token token, std::string_view bytes, bool last = false);
   bool flush(Socket& socket);
   void watch_for_write(Socket& socket, Token token);
   /// Its close will be a reset.
@@ -294,6 +295,7 @@ class Worker final {
   // Of what may begin with a head: most responses are whole then, and the rest of a large one can be spliced.
   static constexpr std::size_t kHeadReadBytes = 64 * 1024;
   static constexpr std::size_t kSpliceBytesMin = 64 * 1024;  // of a body: below it copying is as cheap
+  static constexpr std::size_t kBulkBytesMin = 16 * 1024;    // of a tunnel: what is smaller is copied again
   static constexpr std::size_t kTurnBytesMax = 1024 * 1024;  // of one direction, before others get their turn
   static constexpr std::uint32_t kAcceptBurstMax = 64;
   static constexpr Duration kLinger = Milliseconds{2000};

@@ -181,7 +181,11 @@ void Worker::send_locally(ClientConnection& client, std::uint16_t status, std::s
 /// The last response has left. With nothing unread a close is enough; otherwise the kernel would answer what
 /// still comes with a reset, which destroys a response that the client has not read yet (RFC 9112 9.6).
 void Worker::shut_client(ClientConnection& client) {
-  if (!client.linger || client.socket.read_eof) return close_client(client);
+  if (!client.linger || client.socket.read_eof) {
+    // At once rather than at the end of the turn: the end of the response may wait for the FIN to go with it.
+    client.socket.fd.reset();
+    return close_client(client);
+  }
   ::shutdown(client.socket.fd.get(), SHUT_WR);
   client.socket.write_shut = true;
   client.state = State::lingering;

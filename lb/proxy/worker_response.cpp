@@ -121,7 +121,8 @@ bool Worker::response_bytes(Exchange& exchange, std::string_view bytes) {
     const BodyFlow::Fed fed = exchange.response_body.feed(bytes, gather_);
     bytes.remove_prefix(fed.consumed);
     bump(counters_.bytes_to_clients, gather_.total());
-    if (!send_gather(client.socket, token_of(client), gather_)) {
+    const bool last = exchange.response_body.complete() && !exchange.response_keep_alive;
+    if (!send_gather(client.socket, token_of(client), gather_, last)) {
       client_gone(client);
       return false;
     }

@@ -16,6 +16,11 @@ int unsent_bytes(const Socket& socket) noexcept {
   return ::ioctl(socket.fd.get(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
+/// A segment that is not full waits for what follows: the FIN, if `last` says that it comes at once.
+constexpr int send_flags(bool last) noexcept {
+  return last ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+}
+
 }  // namespace
 
 Worker::Received Worker::receive(Socket& socket, std::size_t offset, std::size_t size_max) {
@@ -39,11 +44,11 @@ Worker::Received Worker::receive(Socket& socket, std::size_t offset, std::size_t
   }
 }
 
-bool Worker::send_bytes(Socket& socket, Token token, std::string_view bytes) {
+bool Worker::send_bytes(Socket& socket, Token token, std::string_view bytes, bool last) {
   if (socket.outbox.empty()) {
     ssize_t n = 0;
     do {
-      n = ::send(socket.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      n = ::send(socket.fd.get(), bytes.data(), bytes.size(), send_flags(last));
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN) return false;
     if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
@@ -54,11 +59,11 @@ bool Worker::send_bytes(Socket& socket, Token token, std::string_view bytes) {
   return true;
 }
 
-bool Worker::send_gather(Socket& socket, Token token, const Gather& gather) {
+bool Worker::send_gather(Socket& socket, Token token, const Gather& gather, bool last) {
   const std::span<const iovec> pieces = gather.pieces();
   if (pieces.empty()) return true;
   if (pieces.size() == 1) {
-    return send_bytes(socket, token, {static_cast<const char*>(pieces[0].iov_base), pieces[0].iov_len});
+    return send_bytes(socket, token, {static_cast<const char*>(pieces[0].iov_base), pieces[0].iov_len}, last);
   }
   std::size_t sent = 0;
   if (socket.outbox.empty()) {
@@ -67,7 +72,7 @@ bool Worker::send_gather(Socket& socket, Token token, const Gather& gather) {
     message.msg_iovlen = pieces.size();
     ssize_t n = 0;
     do {
-      n = ::sendmsg(socket.fd.get(), &message, MSG_NOSIGNAL);
+      n = ::sendmsg(socket.fd.get(), &message, send_flags(last));
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN) return false;
     if (n > 0) sent = static_cast<std::size_t>(n);

@@ -56,9 +56,19 @@ void Worker::tunnel_broken(Exchange& exchange) {
 /// Moves at most a turn's share, and adds it to `total`. False: a side is broken.
 bool Worker::pump_one_way(Socket& from, Socket& to, Token to_token, std::uint64_t& total) {
   for (std::size_t moved = 0; from.readable && to.outbox.empty() && moved < kTurnBytesMax;) {
+    if (from.bulk) {
+      const Spliced spliced = splice(from, to, to_token, kTurnBytesMax - moved);
+      moved += spliced.size;
+      total += spliced.size;
+      if (spliced.kind == Spliced::Kind::broken || spliced.kind == Spliced::Kind::target_broken) return false;
+      from.bulk = spliced.kind != Spliced::Kind::copy && (spliced.size == 0 || spliced.size >= kBulkBytesMin);
+      if (spliced.kind == Spliced::Kind::bytes) continue;
+      if (spliced.kind != Spliced::Kind::copy) break;
+    }
     const Received received = receive(from, 0, kBodyReadBytes);
     if (received.kind == Received::Kind::broken) return false;
     if (received.kind != Received::Kind::bytes) break;
+    from.bulk = received.size >= kSpliceBytesMin;
     moved += received.size;
     total += received.size;
     if (!send_bytes(to, to_token, {scratch_.get(), received.size})) return false;
