@@ -30,6 +30,10 @@ bool is_number(const Node& node) {
   return node.kind == Node::Kind::integer || node.kind == Node::Kind::real;
 }
 
+bool is_true(const Node& node) {
+  return node.text.starts_with('t') || node.text.starts_with('T');  // YAML: True, TRUE
+}
+
 bool in_range(const KeySpec& key, double value) {
   return value >= key.min && value <= key.max;
 }
@@ -93,6 +97,7 @@ class Decoder final {
               const Place& place);
   void listener(const Node& node, const KeySpec& key, std::vector<ListenerConfig>& listeners,
                 const Place& place);
+  void networks(const Node& node, const KeySpec& key, std::vector<Network>& list, const Place& place);
   void headers(const Node& node, const KeySpec& key, std::vector<HeaderField>& fields, const Place& place);
 
   void report(Position at, const Place& place, std::string message) {
@@ -157,6 +162,12 @@ void Decoder::missing_keys(const Node& node, const Section& section, const Place
 
 void Decoder::value(const Node& node, const KeySpec& key, void* owner, const Place& place) {
   switch (key.type) {
+    case KeyType::object_or_bool:
+      if (node.kind == Node::Kind::boolean) {
+        if (is_true(node)) key.children.append(owner);
+        return;
+      }
+      [[fallthrough]];
     case KeyType::optional_object:
       if (node.kind == Node::Kind::null) return;
       [[fallthrough]];
@@ -224,7 +235,7 @@ void Decoder::scalar(const Node& node, const KeySpec& key, const Slot& slot, con
       return integer(node, key, slot, place);
     case KeyType::boolean:
       if (node.kind != Node::Kind::boolean) return mismatch(node, place, expected_text(key));
-      *std::get<bool*>(slot) = node.text.starts_with('t') || node.text.starts_with('T');  // YAML: True, TRUE
+      *std::get<bool*>(slot) = is_true(node);
       return;
     case KeyType::number:
     case KeyType::seconds:
@@ -241,10 +252,13 @@ void Decoder::scalar(const Node& node, const KeySpec& key, const Slot& slot, con
       return listen_port(node, key, *std::get<std::vector<ListenerConfig>*>(slot), place);
     case KeyType::listen:
       return listen(node, key, *std::get<std::vector<ListenerConfig>*>(slot), place);
+    case KeyType::networks:
+      return networks(node, key, *std::get<std::vector<Network>*>(slot), place);
     case KeyType::headers:
       return headers(node, key, *std::get<std::vector<HeaderField>*>(slot), place);
     case KeyType::object:
     case KeyType::optional_object:
+    case KeyType::object_or_bool:
     case KeyType::objects:
     case KeyType::ignored:
       break;
@@ -358,6 +372,26 @@ void Decoder::listener(const Node& node, const KeySpec& key, std::vector<Listene
   if (errors_.total() != before) return;
   listeners.push_back(std::move(listener));
   out_.listen_pointers.push_back(place.pointer());
+}
+
+void Decoder::networks(const Node& node, const KeySpec& key, std::vector<Network>& list, const Place& place) {
+  if (node.kind != Node::Kind::array) return mismatch(node, place, expected_text(key));
+  const std::size_t count = node.children.size();
+  if (count < 1 || count > kNetworksMax) {
+    return report(node.at, place,
+                  "found " + grouped(count) + " elements, expected 1 to " + grouped(kNetworksMax));
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const Node& element = node.children[i];
+    const Place here = place.element(i);
+    if (element.kind != Node::Kind::text) {
+      mismatch(element, here, "a text such as \"10.0.0.0/8\"");
+    } else if (auto network = parse_network(element.text)) {
+      list.push_back(*network);
+    } else {
+      mismatch(element, here, network.error());
+    }
+  }
 }
 
 void Decoder::headers(const Node& node, const KeySpec& key, std::vector<HeaderField>& fields,

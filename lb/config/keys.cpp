@@ -16,6 +16,9 @@ bool never(const void*) {
 bool is_unix_backend(const void* owner) {
   return static_cast<const BackendConfig*>(owner)->endpoint.unix_socket;
 }
+bool sends_proxy(const void* owner) {
+  return static_cast<const BackendConfig*>(owner)->send_proxy != SendProxy::off;
+}
 bool is_inet_backend(const void* owner) {
   return !is_unix_backend(owner);
 }
@@ -69,12 +72,37 @@ constexpr Section kHash{.pointer = "/hash", .keys = kHashKeys, .schema_rule = R"
                           {"properties": {"by": {"enum": ["client_ip", "path", "uri"]},
                                           "name": {"maxLength": 0}}}]})"};
 
+/// In the order of enum SendProxy.
+constexpr auto kSendProxy = std::to_array<std::string_view>({"off", "v1", "v2"});
+
 /// In the order of enum ListenMode.
 constexpr auto kListenModes = std::to_array<std::string_view>({"http", "tcp"});
 
 Slot listener_address(void* owner) {
   return static_cast<Endpoint*>(static_cast<ListenerConfig*>(owner));
 }
+
+bool has_proxy_protocol(const void* owner) {
+  return static_cast<const ListenerConfig*>(owner)->proxy_protocol.has_value();
+}
+bool has_networks(const void* owner) {
+  return !static_cast<const ProxyProtocolConfig*>(owner)->from.empty();
+}
+
+constexpr auto kProxyProtocolKeys = std::to_array<KeySpec>({
+    {.name = "from",
+     .type = KeyType::networks,
+     .min = 1,
+     .max = kNetworksMax,
+     .default_words = "everybody",
+     .example = R"(["10.0.0.0/8", "2001:db8::1", "unix"])",
+     .help =
+         "Who may connect here: networks, addresses, or `unix` for Unix sockets. Others are reset, as what "
+         "they said of themselves would be believed.",
+     .slot = slot<&ProxyProtocolConfig::from>,
+     .printed = has_networks},
+});
+constexpr Section kProxyProtocol{.pointer = "/listen/*/proxy_protocol", .keys = kProxyProtocolKeys};
 
 constexpr auto kListenerKeys = std::to_array<KeySpec>({
     {.name = "address",
@@ -88,6 +116,15 @@ constexpr auto kListenerKeys = std::to_array<KeySpec>({
      .choices = kListenModes,
      .help = "What is spoken here: `http`, or `tcp` for bytes that are passed on as they are.",
      .slot = slot<&ListenerConfig::mode>},
+    {.name = "proxy_protocol",
+     .type = KeyType::object_or_bool,
+     .default_words = "false",
+     .example = R"({"from": ["10.0.0.0/8"]})",
+     .help = "Each connection begins with a PROXY header, version 1 or 2, whose client address counts from "
+             "there on. `true`: whoever connects.",
+     .printed = has_proxy_protocol,
+     .section = &kProxyProtocol,
+     .children = maybe_object<&ListenerConfig::proxy_protocol>()},
 });
 constexpr Section kListener{.pointer = "/listen/*", .keys = kListenerKeys};
 
@@ -141,6 +178,13 @@ constexpr auto kBackendKeys = std::to_array<KeySpec>({
      .type = KeyType::boolean,
      .help = "Used only when every other backend is down, ejected or refuses connections.",
      .slot = slot<&BackendConfig::backup>},
+    {.name = "send_proxy",
+     .type = KeyType::choice,
+     .choices = kSendProxy,
+     .help = "Tell this backend the client's address: each connection begins with a PROXY header of that "
+             "version. A connection then serves one client, and in HTTP one request.",
+     .slot = slot<&BackendConfig::send_proxy>,
+     .printed = sends_proxy},
 });
 constexpr Section kBackend{
     .pointer = "/backends/*",

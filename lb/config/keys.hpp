@@ -17,6 +17,7 @@
 namespace lb {
 
 inline constexpr std::uint32_t kListenersMax = 256;
+inline constexpr std::uint32_t kNetworksMax = 1024;
 inline constexpr std::uint32_t kResponseHeadersMax = 64;
 inline constexpr std::uint32_t kHeaderNameBytesMax = 256;
 inline constexpr std::uint32_t kHeaderValueBytesMax = 8192;
@@ -34,9 +35,11 @@ enum class KeyType : std::uint8_t {
   listen_port,      // a port on every IPv4 address, put before the other listeners
   listen_address,   // fills a whole Endpoint
   listen,           // one listening address, an object with one and options, or an array of these
+  networks,         // an array of address ranges
   headers,          // an object of header fields
   object,           // with keys of its own, always there
   optional_object,  // the same, absent or null when off
+  object_or_bool,   // the same; true for all defaults, false when off
   objects,          // an array of such
   ignored,          // accepted, not kept
 };
@@ -51,7 +54,7 @@ struct Choice {
 /// The model's member that a key fills.
 using Slot = std::variant<std::monostate, bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*, double*,
                           Milliseconds*, std::string*, Choice, Endpoint*, std::vector<ListenerConfig>*,
-                          std::vector<HeaderField>*>;
+                          std::vector<Network>*, std::vector<HeaderField>*>;
 
 /// The model's objects behind a key of an object type: exactly one, at most one, or any number.
 struct Children {

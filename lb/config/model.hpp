@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lb/base/time.hpp"
+#include "lb/config/network.hpp"
 
 namespace lb {
 
@@ -38,11 +39,21 @@ struct Endpoint {
 /// What is spoken on a listener.
 enum class ListenMode : std::uint8_t { http, tcp };
 
+/// Each connection begins with a PROXY header that says for whom it was made.
+struct ProxyProtocolConfig {
+  std::vector<Network> from{};  // who may connect; others are refused. Empty: everybody
+  friend bool operator==(const ProxyProtocolConfig&, const ProxyProtocolConfig&) = default;
+};
+
 /// An address to listen on, and what goes on there. The address alone is its identity across reloads.
 struct ListenerConfig : Endpoint {
   ListenMode mode = ListenMode::http;
+  std::optional<ProxyProtocolConfig> proxy_protocol{};
   friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
 };
+
+/// The version of the PROXY header that a backend is sent.
+enum class SendProxy : std::uint8_t { off, v1, v2 };
 
 struct BackendConfig {
   std::string name{};  // default: the endpoint's text; unique
@@ -50,6 +61,7 @@ struct BackendConfig {
   std::uint32_t weight = 1;           // 0: takes no new requests
   std::uint32_t max_connections = 0;  // at once, over all workers; 0: no limit
   bool backup = false;                // used only when no other is available
+  SendProxy send_proxy = SendProxy::off;
   friend bool operator==(const BackendConfig&, const BackendConfig&) = default;
 };
 

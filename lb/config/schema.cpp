@@ -78,6 +78,15 @@ Json type_schema(const KeySpec& key, void* owner) {
     case KeyType::optional_object:
       return {{"oneOf",
                Json::array({{{"type", "null"}}, section_schema(*key.section, key.children.append(owner))})}};
+    case KeyType::object_or_bool:
+      return {{"oneOf", Json::array({{{"type", "null"}},
+                                     {{"type", "boolean"}},
+                                     section_schema(*key.section, key.children.append(owner))})}};
+    case KeyType::networks:
+      return {{"type", "array"},
+              {"items", {{"type", "string"}, {"minLength", 1}}},
+              {"minItems", bound(key.min)},
+              {"maxItems", bound(key.max)}};
     case KeyType::objects:
       return {{"type", "array"},
               {"items", section_schema(*key.section, key.children.append(owner))},
@@ -122,6 +131,8 @@ std::string range_cell(const KeySpec& key) {
       return range(" bytes");
     case KeyType::listen:
       return range(" of them");
+    case KeyType::networks:
+      return range(" networks");
     case KeyType::objects:
       return range(" objects");
     case KeyType::headers:
@@ -138,6 +149,7 @@ std::string range_cell(const KeySpec& key) {
     case KeyType::listen_address:
     case KeyType::object:
     case KeyType::optional_object:
+    case KeyType::object_or_bool:
     case KeyType::ignored:
       break;
   }
@@ -167,6 +179,10 @@ std::string_view type_cell(KeyType type) {
     case KeyType::headers:
     case KeyType::object:
       return "object";
+    case KeyType::networks:
+      return "array of texts";
+    case KeyType::object_or_bool:
+      return "object, true, false or null";
     case KeyType::optional_object:
       return "object or null";
     case KeyType::objects:

@@ -132,6 +132,7 @@ TEST(Schema, ListsEveryKeyAndNoOther) {
       const Json& inner = key.type == KeyType::objects           ? property["items"]
                           : key.type == KeyType::optional_object ? property["oneOf"][1]
                           : key.type == KeyType::listen          ? property["oneOf"][1]
+                          : key.type == KeyType::object_or_bool  ? property["oneOf"][2]
                                                                  : property;
       self(self, *key.section, inner);
     }

@@ -113,6 +113,12 @@ std::string listeners_json(std::vector<ListenerConfig>& listeners) {
   return out + "]";
 }
 
+std::string networks_json(const std::vector<Network>& networks) {
+  std::string out = "[";
+  for (const Network& network : networks) out += (out.size() > 1 ? ", " : "") + json_string(network.text());
+  return out + "]";
+}
+
 char lower_case(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
@@ -149,12 +155,16 @@ std::string expected_text(const KeySpec& key) {
       return "an address such as \"0.0.0.0:8080\"";
     case KeyType::listen:
       return "an address such as \"0.0.0.0:8080\", an object with one, or an array of these";
+    case KeyType::networks:
+      return "an array of networks such as \"10.0.0.0/8\"";
     case KeyType::headers:
       return "an object of header names and texts";
     case KeyType::object:
       return "an object";
     case KeyType::optional_object:
       return "an object or null";
+    case KeyType::object_or_bool:
+      return "an object, true, false or null";
     case KeyType::objects:
       return "an array of objects";
     case KeyType::ignored:
@@ -187,6 +197,7 @@ std::string value_fault(const KeySpec& key, const Slot& slot) {
           },
           [&](const Endpoint* value) { return fault_of_endpoint(key, *value); },
           [](const std::vector<ListenerConfig>*) { return std::string{}; },
+          [](const std::vector<Network>*) { return std::string{}; },
           [](const std::vector<HeaderField>* value) { return fault_of_headers(*value); },
       },
       slot);
@@ -210,6 +221,7 @@ std::string value_json(const KeySpec& key, const Slot& slot) {
                           return json_string(key.type == KeyType::unix_path ? value->host : value->text());
                         },
                         [](std::vector<ListenerConfig>* value) { return listeners_json(*value); },
+                        [](const std::vector<Network>* value) { return networks_json(*value); },
                         [](const std::vector<HeaderField>* value) { return headers_json(*value); },
                     },
                     slot);

@@ -9,34 +9,35 @@
 namespace lb {
 
 // name, help text
-#define LB_COUNTERS(X)                                                                   \
-  X(connections_accepted, "client connections accepted")                                 \
-  X(connections_refused, "client connections over limits.connections_per_ip (429)")      \
-  X(connections_open, "client connections open now (gauge)")                             \
-  X(handed_over, "idle client connections handed to the next generation")                \
-  X(adopted, "client connections adopted from another generation")                       \
-  X(requests, "requests whose head was read")                                            \
-  X(requests_in_flight, "requests being served now (gauge)")                             \
-  X(responses_2xx, "responses sent with status 2xx")                                     \
-  X(responses_3xx, "responses sent with status 3xx")                                     \
-  X(responses_4xx, "responses sent with status 4xx")                                     \
-  X(responses_5xx, "responses sent with status 5xx")                                     \
-  X(queued, "requests that waited because every backend was at its limit")               \
-  X(queue_waiting, "requests waiting for a backend now (gauge)")                         \
-  X(queue_timeouts, "requests that waited for queue.timeout in vain (503)")              \
-  X(rate_limited, "requests refused by the rate limit (429)")                            \
-  X(bad_requests, "requests refused by the parser or the framing rules")                 \
-  X(upstream_connects, "connections opened to backends")                                 \
-  X(upstream_connect_failures, "connections to backends that failed or timed out")       \
-  X(upstream_reused, "requests sent on a pooled backend connection")                     \
-  X(upstream_retries, "requests sent again after a pooled connection turned out dead")   \
-  X(upstream_errors, "responses of backends that were cut short or malformed")           \
-  X(tunnels, "connections upgraded to tunnels")                                          \
-  X(tunnels_open, "tunnels open now (gauge)")                                            \
-  X(bytes_from_clients, "bytes received from clients")                                   \
-  X(bytes_to_clients, "bytes sent to clients")                                           \
-  X(accept_errors, "accept calls that failed, out of descriptors for example")           \
-  X(drain_closed_idle, "kept-alive connections closed while draining, between requests") \
+#define LB_COUNTERS(X)                                                                    \
+  X(connections_accepted, "client connections accepted")                                  \
+  X(connections_refused, "client connections over limits.connections_per_ip (429)")       \
+  X(connections_open, "client connections open now (gauge)")                              \
+  X(proxy_headers_refused, "connections reset: PROXY header missing, bad or not trusted") \
+  X(handed_over, "idle client connections handed to the next generation")                 \
+  X(adopted, "client connections adopted from another generation")                        \
+  X(requests, "requests whose head was read")                                             \
+  X(requests_in_flight, "requests being served now (gauge)")                              \
+  X(responses_2xx, "responses sent with status 2xx")                                      \
+  X(responses_3xx, "responses sent with status 3xx")                                      \
+  X(responses_4xx, "responses sent with status 4xx")                                      \
+  X(responses_5xx, "responses sent with status 5xx")                                      \
+  X(queued, "requests that waited because every backend was at its limit")                \
+  X(queue_waiting, "requests waiting for a backend now (gauge)")                          \
+  X(queue_timeouts, "requests that waited for queue.timeout in vain (503)")               \
+  X(rate_limited, "requests refused by the rate limit (429)")                             \
+  X(bad_requests, "requests refused by the parser or the framing rules")                  \
+  X(upstream_connects, "connections opened to backends")                                  \
+  X(upstream_connect_failures, "connections to backends that failed or timed out")        \
+  X(upstream_reused, "requests sent on a pooled backend connection")                      \
+  X(upstream_retries, "requests sent again after a pooled connection turned out dead")    \
+  X(upstream_errors, "responses of backends that were cut short or malformed")            \
+  X(tunnels, "connections upgraded to tunnels")                                           \
+  X(tunnels_open, "tunnels open now (gauge)")                                             \
+  X(bytes_from_clients, "bytes received from clients")                                    \
+  X(bytes_to_clients, "bytes sent to clients")                                            \
+  X(accept_errors, "accept calls that failed, out of descriptors for example")            \
+  X(drain_closed_idle, "kept-alive connections closed while draining, between requests")  \
   X(drain_force_closed, "connections closed by drain_timeout with a request in flight")
 
 struct alignas(64) Counters {

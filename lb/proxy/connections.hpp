@@ -55,13 +55,15 @@ struct ClientConnection {
   Handle handle;
   Socket socket;
   IpAddress peer;
-  const ListenerConfig* listener = nullptr;  // where it came in; nullptr: adopted from another generation
+  std::unique_ptr<IpAddress> told_destination;  // by a PROXY header, as then is `peer`
+  const ListenerConfig* listener = nullptr;     // where it came in; nullptr: adopted from another generation
   ByteQueue inbox;  // received, not yet consumed: a head cut in two, pipelined requests, an early body
   Exchange* exchange = nullptr;
   OwnedTimer timer;  // head, idle, quiet, linger: whichever the state says
   std::uint32_t requests = 0;
   http::HeadScanner scanner;
   enum class State : std::uint8_t {
+    preface,    // waiting for a PROXY header
     idle,       // between requests (or before the first): waiting for a first byte
     head,       // part of a head is here
     exchange,   // an exchange is running
@@ -84,7 +86,8 @@ struct UpstreamConnection {
   http::HeadScanner scanner;
   Instant idle_since{};
   bool connecting = false;
-  bool reused = false;  // served a request before this one
+  bool reused = false;    // served a request before this one
+  bool prefaced = false;  // begins with a PROXY header: it is the connection of one client and of no other
   // Links of the pool: per backend most recent first, and over all backends oldest first.
   UpstreamConnection* backend_newer = nullptr;
   UpstreamConnection* backend_older = nullptr;

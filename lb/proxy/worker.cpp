@@ -204,6 +204,8 @@ void Worker::run_resumes() {
       }
     } else if (client->state == ClientConnection::State::lingering) {
       drop_input(*client);
+    } else if (client->state == ClientConnection::State::preface) {
+      read_preface(*client);
     } else {
       read_client(*client);
     }
@@ -291,7 +293,7 @@ void Worker::accept_clients(std::uint32_t listener) {
       if (ClientConnection* client = add_client(std::move(fd), IpAddress::from(storage))) {
         client->listener = listener_options_[listener];
         bump(counters_.connections_accepted);
-        greet(*client);
+        begin_client(*client);
         continue;
       }
       bump(counters_.accept_errors);
@@ -310,15 +312,18 @@ void Worker::accept_clients(std::uint32_t listener) {
   accept_burst_ = std::min(accept_burst_ * 2, kAcceptBurstMax);
 }
 
-/// What a connection begins with: its first request has timeouts.header; in TCP mode there is none.
+/// What a connection begins with, once its address is known: its first request has timeouts.header; in TCP
+/// mode there is none.
 void Worker::greet(ClientConnection& client) {
+  client.state = ClientConnection::State::idle;
   const bool raw = client.listener->mode == ListenMode::tcp;
   if (shared_.connection_counter && !count_for_client(client)) {
     bump(counters_.connections_refused);
-    return raw ? close_client(client) : reject(client, 429, "too many connections from this address");
+    return raw ? refuse_raw(client) : reject(client, 429, "too many connections from this address");
   }
   if (raw) return begin_raw(client);
   wheel_.set(client.timer, now_ + config_.timeouts.header);
+  if (handing_) leaving_.push_back(client.handle);  // its PROXY header came while we drain
 }
 
 ClientConnection* Worker::add_client(Fd fd, const IpAddress& peer) {
@@ -372,6 +377,8 @@ void Worker::on_client_timer(ClientConnection& client) {
       client.socket.fd.reset();
       if (draining_) bump(counters_.drain_closed_idle);
       return close_client(client);
+    case State::preface:
+      return refuse_preface(client, "the PROXY header did not arrive in time");
     case State::head:
       return reject(client, 408, "the request head did not arrive in time");
     case State::finishing:

@@ -12,7 +12,9 @@
 //                         v 101
 //                      tunnel: pump_tunnel both ways ...........   worker_tunnel
 //
-// On a listener in TCP mode: accept -> begin_raw -> dispatch -> raw_connected -> tunnel ..... worker_tcp
+// On a listener with proxy_protocol: accept -> begin_client -> read_preface -> greet .....
+// worker_preface On a listener in TCP mode: greet -> begin_raw -> dispatch -> raw_connected -> tunnel
+// ..... worker_tcp
 //
 // In a drain with handoff a connection that is idle goes on: become_idle -> hand_over (worker_handoff) -> the
 // queue of the DrainLedger -> adopt, in a worker of the next generation.
@@ -43,6 +45,7 @@
 #include "lb/limit/rate_limiter.hpp"
 #include "lb/net/event_loop.hpp"
 #include "lb/net/listener.hpp"
+#include "lb/net/proxy_header.hpp"
 #include "lb/observe/access_log.hpp"
 #include "lb/observe/counters.hpp"
 #include "lb/observe/event_log.hpp"
@@ -265,6 +268,13 @@ class Worker final {
   void upstream_broken(Exchange& exchange, int os_error);
   void response_done(Exchange& exchange, bool surplus_bytes);
   void finish_exchange(Exchange& exchange);
+
+  // worker_preface.cpp: PROXY headers, from clients and to backends
+  void begin_client(ClientConnection& client);
+  void read_preface(ClientConnection& client);
+  void apply_preface(ClientConnection& client, const ProxyHeader& header);
+  void refuse_preface(ClientConnection& client, std::string_view fault);
+  bool send_preface(const Exchange& exchange);
 
   // worker_tcp.cpp: listeners that pass bytes on as they are
   void begin_raw(ClientConnection& client);

@@ -30,6 +30,8 @@ void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
   }
   if (!socket.readable) return;
   switch (client.state) {
+    case State::preface:
+      return read_preface(client);
     case State::idle:
     case State::head:
       return read_client(client);

@@ -270,6 +270,7 @@ UpstreamConnection* Worker::connect_upstream(Exchange& exchange) {
   upstream->upstreams = exchange.upstreams;
   upstream->backend = exchange.backend;
   upstream->connecting = true;
+  upstream->prefaced = exchange.upstreams->set().backend(exchange.backend).send_proxy != SendProxy::off;
   return upstream;
 }
 
@@ -278,6 +279,7 @@ bool Worker::send_request(Exchange& exchange) {
   UpstreamConnection& upstream = *exchange.upstream;
   Socket& socket = upstream.socket;
   const Token token = token_of(upstream);
+  if (upstream.prefaced && !send_preface(exchange)) return false;
   if (!send_bytes(socket, token, exchange.request_bytes.view())) return false;
   if (upstream.connecting && socket.outbox.size() < exchange.request_bytes.size()) {
     upstream.connecting = false;

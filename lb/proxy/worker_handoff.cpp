@@ -41,6 +41,7 @@ void Worker::hand_over(ClientConnection& client) {
   LB_ASSERT(client.exchange == nullptr && client.socket.outbox.empty());
   loop_.remove(client.socket.fd.get());  // before anybody closes it: the description will be shared
   handed_.push_back(HandedClient{.fd = std::move(client.socket.fd), .requests = client.requests});
+  if (client.told_destination) handed_.back().told = ToldAddresses{client.peer, *client.told_destination};
   bump(counters_.handed_over);
   close_client(client);  // forgets it; there is no descriptor left to close
 }
@@ -74,6 +75,10 @@ void Worker::adopt(std::vector<HandedClient> handed) {
     if (client == nullptr) {
       bump(counters_.accept_errors);
       continue;
+    }
+    if (one.told) {
+      client->peer = one.told->source;
+      client->told_destination = std::make_unique<IpAddress>(one.told->destination);
     }
     if (shared_.connection_counter && client->peer.family != AF_UNIX) {
       shared_.connection_counter->add(client->peer.site_hash());

@@ -242,7 +242,8 @@ void Worker::response_done(Exchange& exchange, bool surplus_bytes) {
   UpstreamConnection& upstream = *exchange.upstream;
   const bool reusable = exchange.upstream_keep_alive && !surplus_bytes && exchange.request_sent &&
                         upstream.socket.outbox.empty() && !upstream.socket.readable &&
-                        !upstream.socket.peer_closed && upstream.upstreams == upstreams_;
+                        !upstream.socket.peer_closed && !upstream.prefaced &&
+                        upstream.upstreams == upstreams_;
   if (reusable) {
     upstream.exchange = nullptr;
     exchange.upstream = nullptr;

@@ -52,6 +52,7 @@ void Worker::raw_connected(Exchange& exchange) {
   count_answer(exchange, false);
   exchange.logged_backend = exchange.upstreams->set().backend(exchange.backend).name;
   exchange.tunnel = true;
+  if (upstream.prefaced && !send_preface(exchange)) return tunnel_broken(exchange);
   gather_.clear();
   begin_tunnel(exchange, {});
 }

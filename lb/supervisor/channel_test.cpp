@@ -272,7 +272,7 @@ TEST(Messages, SurviveTheTripAndRefuseEveryCut) {
   survives(StatusRequestMessage{.token = 5});
   survives(StatusMessage{
       .token = 5, .counters = {{"a", 1}}, .backends_total = 1, .backends = {{"b", "e", 1, true, false}}});
-  survives(ClientsMessage{.requests = {0, 7}});
+  survives(ClientsMessage{.requests = {0, 7}, .addresses = {"", std::string(38, 4)}});
   survives(HelloMessage{.number = 8, .pid = 99, .ready = ready});
 }
 

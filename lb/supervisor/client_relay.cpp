@@ -4,9 +4,18 @@
 #include <iterator>
 #include <utility>
 
-#include "lb/supervisor/messages.hpp"
-
 namespace lb {
+
+std::vector<HandedClient> clients_of(const ClientsMessage& message, std::vector<Fd> fds) {
+  std::vector<HandedClient> clients;
+  const std::size_t count = std::min(fds.size(), message.requests.size());
+  clients.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    clients.push_back({.fd = std::move(fds[i]), .requests = message.requests[i]});
+    if (i < message.addresses.size()) unpack_addresses(message.addresses[i], clients.back().told);
+  }
+  return clients;
+}
 
 std::size_t ClientRelay::add(Instant now, std::vector<HandedClient> clients) {
   if (waiting_.empty()) since_ = now;
@@ -24,6 +33,10 @@ Result<void> ClientRelay::give(Instant now, Channel& to) {
     const std::size_t count = std::min(waiting_.size(), kFdsPerFrame);
     for (std::size_t i = 0; i < count; ++i) {
       message.requests.push_back(waiting_[i].requests);
+      if (waiting_[i].told) {
+        message.addresses.resize(count);
+        message.addresses[i] = pack_addresses(waiting_[i].told);
+      }
       fds.push_back(std::move(waiting_[i].fd));
     }
     const auto type = static_cast<std::uint16_t>(ClientsMessage::kType);

@@ -13,8 +13,13 @@
 #include "lb/base/time.hpp"
 #include "lb/proxy/handed_client.hpp"
 #include "lb/supervisor/channel.hpp"
+#include "lb/supervisor/messages.hpp"
 
 namespace lb {
+
+/// What a CLIENTS message brought, as far as its descriptors came with it. An address that cannot be read is
+/// left out: the connection's own counts then.
+std::vector<HandedClient> clients_of(const ClientsMessage& message, std::vector<Fd> fds);
 
 class ClientRelay final {
  public:

@@ -160,12 +160,7 @@ void Generation::adopt_clients(ChannelMessage message) {
     log_->error("channel.unexpected", "a malformed CLIENTS of the supervisor was ignored");
     return;
   }
-  std::vector<HandedClient> clients;
-  clients.reserve(message.fds.size());
-  for (std::size_t i = 0; i < message.fds.size(); ++i) {
-    clients.push_back({.fd = std::move(message.fds[i]), .requests = order->requests[i]});
-  }
-  plane_->adopt(std::move(clients));
+  plane_->adopt(clients_of(*order, std::move(message.fds)));
 }
 
 void Generation::send_draining(const DrainingMessage& message) {

@@ -61,7 +61,7 @@ void fields(A& a, DrainedMessage& m) {
 }
 template <class A>
 void fields(A& a, ClientsMessage& m) {
-  a(m.requests);
+  a(m.requests, m.addresses);
 }
 template <class A>
 void fields(A& a, StatusRequestMessage& m) {

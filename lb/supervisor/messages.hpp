@@ -169,6 +169,7 @@ struct DrainedMessage {
 struct ClientsMessage {
   static constexpr auto kType = MessageType::clients;
   std::vector<std::uint64_t> requests{};
+  std::vector<std::string> addresses{};  // as many, or none at all: pack_addresses of each
   friend bool operator==(const ClientsMessage&, const ClientsMessage&) = default;
 };
 

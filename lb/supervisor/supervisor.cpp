@@ -425,11 +425,7 @@ void Supervisor::on_ready(GenerationId id, const ReadyMessage& message, std::vec
 }
 
 void Supervisor::on_clients(GenerationId from, const ClientsMessage& message, std::vector<Fd> fds) {
-  std::vector<HandedClient> clients;
-  clients.reserve(fds.size());
-  for (std::size_t i = 0; i < fds.size(); ++i) {
-    clients.push_back({.fd = std::move(fds[i]), .requests = message.requests[i]});
-  }
+  std::vector<HandedClient> clients = clients_of(message, std::move(fds));
   const bool others = !clients_.empty();
   if (const std::size_t closed = clients_.add(now_, std::move(clients)); closed > 0) {
     log_.error("handover.closed", "too many connections wait to be taken over; closed",

@@ -75,9 +75,8 @@ std::string backend_words(BackendConfig& backend) {
   std::string out = bare_words(backend.endpoint.text());
   for (const KeySpec& key : backend_section().keys) {
     if (is_address_or_name(key)) continue;
-    const Slot slot = key.slot(&backend);
-    const bool shown = key.name == "weight" || value_json(key, slot) != value_json(key, key.slot(&defaults));
-    if (shown) out += ", " + std::string{key.name} + " " + value_words(key, slot);
+    const bool shown = key.name == "weight" || key_json(key, &backend) != key_json(key, &defaults);
+    if (shown) out += ", " + std::string{key.name} + " " + option_words(key, &backend);
   }
   return out;
 }

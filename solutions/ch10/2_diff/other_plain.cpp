@@ -56,6 +56,17 @@ Shown show(ListenMode value) {
   const auto name = find_key(listener_section(), "mode")->choices[static_cast<std::size_t>(value)];
   return {json_string(name), std::string{name}};
 }
+Shown show(SendProxy value) {
+  const auto name = find_key(backend_section(), "send_proxy")->choices[static_cast<std::size_t>(value)];
+  return {json_string(name), std::string{name}};
+}
+Shown show(const std::optional<ProxyProtocolConfig>& value) {
+  if (!value) return {"null", "null"};
+  std::string list;
+  for (const Network& network : value->from) list += (list.empty() ? "" : ", ") + json_string(network.text());
+  const std::string json = list.empty() ? "{}" : R"({"from": [)" + list + "]}";
+  return {json, json};
+}
 Shown show(const ListenerConfig& listener) {
   const std::string address = json_string(listener.text());
   if (listener == ListenerConfig{{Endpoint{listener}}}) return {address, {}};
@@ -64,6 +75,10 @@ Shown show(const ListenerConfig& listener) {
     shown.words += (shown.words.empty() ? ": " : ", ") + std::string{name} + " " + value.words;
   };
   if (listener.mode != ListenMode::http) tell("mode", show(listener.mode));
+  if (listener.proxy_protocol) {
+    shown.json += R"(,"proxy_protocol":)" + show(listener.proxy_protocol).json;
+    tell("proxy_protocol", show(listener.proxy_protocol));
+  }
   shown.json += "}";
   return shown;
 }
@@ -82,10 +97,13 @@ Shown show(const BackendConfig& backend) {
                          : R"(,"host":)" + json_string(at.host) + R"(,"port":)" + std::to_string(at.port);
   json += R"(,"weight":)" + show(backend.weight).json;
   json += R"(,"max_connections":)" + show(backend.max_connections).json;
-  json += R"(,"backup":)" + show(backend.backup).json + "}";
+  json += R"(,"backup":)" + show(backend.backup).json;
+  if (backend.send_proxy != SendProxy::off) json += R"(,"send_proxy":)" + show(backend.send_proxy).json;
+  json += "}";
   std::string words = show(at).words + ", weight " + show(backend.weight).words;
   if (backend.max_connections != 0) words += ", max_connections " + show(backend.max_connections).words;
   if (backend.backup) words += ", backup true";
+  if (backend.send_proxy != SendProxy::off) words += ", send_proxy " + show(backend.send_proxy).words;
   return {json, words};
 }
 
@@ -170,6 +188,8 @@ class Changes final {
     }
     for (const auto& [old, now] : found.stayed) {
       compare(path(now) + "/mode", who(now) + ": mode ", old->mode, now->mode);
+      compare(path(now) + "/proxy_protocol", who(now) + ": proxy_protocol ", old->proxy_protocol,
+              now->proxy_protocol);
     }
     for (const auto* item : found.added) {
       const auto [json, words] = show(*item);
@@ -188,6 +208,7 @@ class Changes final {
       compare(path(now) + "/max_connections", who(now) + ": max_connections ", old->max_connections,
               now->max_connections);
       compare(path(now) + "/backup", who(now) + ": backup ", old->backup, now->backup);
+      compare(path(now) + "/send_proxy", who(now) + ": send_proxy ", old->send_proxy, now->send_proxy);
     }
     for (const auto* item : found.added) added(path(item), who(item), show(*item));
   }

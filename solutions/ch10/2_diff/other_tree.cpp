@@ -42,11 +42,21 @@ std::string dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+/// As `lb check --print` spells it, on one line.
+std::string spaced(const Json& value) {
+  if (!value.is_structured()) return dump(value);
+  std::string text;
+  for (const auto& [key, inner] : value.items()) {
+    text += (text.empty() ? "" : ", ") + (value.is_object() ? dump(key) + ": " : "") + spaced(inner);
+  }
+  return value.is_object() ? "{" + text + "}" : "[" + text + "]";
+}
+
 std::string words_of(std::string_view key, const Json& value) {
   if (value.is_number_float()) return number_words(value.get<double>());
-  if (!value.is_string()) return value.dump();
+  if (!value.is_string()) return spaced(value);
   const auto& text = value.get_ref<const std::string&>();
-  if (key == "algorithm" || key == "mode") return text;
+  if (key == "algorithm" || key == "mode" || key == "send_proxy") return text;
   return text.empty() ? "none" : shown_text(text);
 }
 
@@ -161,6 +171,7 @@ class Trees final {
     defaults.listen.push_back({{.host = "/", .unix_socket = true}, ListenMode::tcp});  // shown as an object
     Json all = Json::parse(config_print(defaults), nullptr, false)["listen"][0];
     all["mode"] = "http";
+    all["proxy_protocol"] = nullptr;
     all.erase("address");
     if (listener.is_object()) {
       for (const auto& [key, value] : listener.items()) {
@@ -214,8 +225,11 @@ class Trees final {
         changes.push_back({Kind::changed, path + "/address", dump(was), dump(is),
                            who + "address " + bare_words(was) + " -> " + bare_words(is)});
       }
-      for (const auto& [key, value] : old.value->items()) {
-        if (!is_place(key)) plain(path + part(key), key, who + key + " ", value, (*now.value)[key]);
+      Json all = *old.value;  // one that is off is not shown
+      if (now.value->contains("send_proxy") && !all.contains("send_proxy")) all["send_proxy"] = "off";
+      for (const auto& [key, value] : all.items()) {
+        if (!is_place(key))
+          plain(path + part(key), key, who + key + " ", value, now.value->value(key, Json("off")));
       }
     };
     match(
