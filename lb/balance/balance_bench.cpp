@@ -53,6 +53,16 @@ void pick_among_few(benchmark::State& state, BalanceAlgorithm algorithm) {
   pick_and_release(state, fleet);
 }
 
+/// Everyone came back a moment ago: a tenth of their weight is offered.
+void pick_in_slow_start(benchmark::State& state, BalanceAlgorithm algorithm) {
+  Fleet fleet{Fleet::FromTraits{},
+              algorithm,
+              testing::with_weights(weights_of(state.range(0))),
+              {.slow_start = std::chrono::hours{1}}};
+  for (BackendState& backend : fleet.states) backend.up_since_ns = kNow.time_since_epoch().count();
+  pick_and_release(state, fleet);
+}
+
 /// None can: the worst case, a pass over all of them.
 void pick_in_vain(benchmark::State& state, BalanceAlgorithm algorithm) {
   auto traits = testing::with_weights(weights_of(state.range(0)));
@@ -91,6 +101,7 @@ void pick_laid_out(benchmark::State& state) {
 LB_FOR_ALL(pick, ->Arg(10)->Arg(1000)->Arg(100'000));
 LB_FOR_ALL(pick_by_two, ->Arg(10)->Threads(2)->UseRealTime());
 LB_FOR_ALL(pick_among_few, ->Arg(10)->Arg(1000)->Arg(100'000));
+LB_FOR_ALL(pick_in_slow_start, ->Arg(10)->Arg(1000)->Arg(100'000)->MinTime(0.1));
 LB_FOR_ALL(pick_in_vain, ->Arg(10)->Arg(1000)->Arg(100'000)->MinTime(0.1));
 LB_FOR_ALL(create, ->Arg(10)->Arg(1000)->Arg(100'000)->Unit(benchmark::kMillisecond)->MinTime(0.1));
 BENCHMARK(pick_laid_out)->Arg(10)->Arg(1000)->Arg(100'000);

@@ -7,6 +7,7 @@
 #include "lb/balance/algorithms.hpp"
 #include "lb/balance/roster.hpp"
 #include "lb/balance/smooth_schedule.hpp"
+#include "lb/base/random.hpp"
 
 namespace lb {
 namespace {
@@ -18,9 +19,12 @@ class Rotation final : public Chooser {
 
   Pick choose(const PickContext& context, Aside aside) noexcept override {
     if (schedule_.period() == 0) return {};
+    // In a long schedule those of one weight stand close together: when many turns in a row are lost, looking
+    // anywhere else in it is by weight as well, and finds somebody sooner.
+    constexpr int kTurnsMax = kDrawsMax / 4;
     std::uint64_t turn = 0;
     for (int draw = 0; draw < kDrawsMax; ++draw) {
-      turn = turns_.fetch_add(1, std::memory_order_relaxed);
+      turn = draw < kTurnsMax ? turns_.fetch_add(1, std::memory_order_relaxed) : mix64(turn + context.random);
       const std::uint32_t backend = schedule_.at(turn);
       if (roster_.claim(backend, context, context.random + turn)) return {PickResult::picked, backend};
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lb/http/chunked.hpp"
 #include "lb/http/framing.hpp"
@@ -76,6 +77,22 @@ void parse_request(benchmark::State& state, std::string_view bytes) {
 BENCHMARK_CAPTURE(parse_request, small, kSmallRequest);
 BENCHMARK_CAPTURE(parse_request, typical, kTypicalRequest);
 BENCHMARK_CAPTURE(parse_request, browser, kBrowserRequest);
+
+/// Heads of so many connections in turn: each in memory of its own, as they come from the network.
+void parse_request_of_many(benchmark::State& state) {
+  const std::vector<std::string> heads(static_cast<std::size_t>(state.range(0)),
+                                       std::string{kTypicalRequest});
+  const HeadLimits limits;
+  RequestHead head;
+  std::size_t next = 0;
+  for (auto _ : state) {
+    HeadScanner scanner;
+    benchmark::DoNotOptimize(parse_request_head(heads[next], limits, scanner, head));
+    benchmark::ClobberMemory();
+    next = next + 1 == heads.size() ? 0 : next + 1;
+  }
+}
+BENCHMARK(parse_request_of_many)->Arg(10)->Arg(1000)->Arg(100'000);
 
 void parse_response(benchmark::State& state) {
   const std::string copy(kResponse);
