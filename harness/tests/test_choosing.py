@@ -129,7 +129,10 @@ def test_a_backup_serves_nothing_while_another_can(backends, start_lb):
 
 
 def test_a_full_backend_is_no_reason_for_the_backup(backends, start_lb):
-    lb = start_lb(backends=[backends.config("b1", max_connections=1), backends.config("b2", backup=True)])
+    lb = start_lb(
+        backends=[backends.config("b1", max_connections=1), backends.config("b2", backup=True)],
+        queue={"size": 0},
+    )
     with Connection(lb.address) as slow:
         slow.send(wire.format_request(target="/?size=1000000&rate=1000"))
         slow.read_head()
