@@ -180,6 +180,23 @@ TEST_F(ProxyQueue, ABodyThatComesWhileItsRequestWaitsArrives) {
   EXPECT_THAT(waits.read_message(), StartsWith("HTTP/1.1 200 "));
 }
 
+TEST_F(ProxyQueue, ATcpConnectionWaitsToo) {
+  ScriptedBackend echo{[](Wire& wire) { wire.send(wire.read_to_end()); }};
+  config_.backends = to_backend(echo.port()).backends;
+  config_.backends[0].max_connections = 1;
+  config_.listen.push_back({{.host = "127.0.0.1"}, ListenMode::tcp});
+  ProxyUnderTest proxy{config_};
+  Wire first = proxy.connect();
+  ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.tunnels_open == 1; }));
+  Wire second = proxy.connect();
+  second.send("late");
+  second.finish_sending();
+  ASSERT_TRUE(waiting(proxy, 1));
+  first.finish_sending();
+  EXPECT_TRUE(first.at_end());
+  EXPECT_EQ(second.read_to_end(), "late");
+}
+
 TEST_F(ProxyQueue, WhoWaitsGoesToTheSuccessorsBackends) {
   Gated next{"next:"};
   ProxyUnderTest proxy{config_, {.keep_open = true}};

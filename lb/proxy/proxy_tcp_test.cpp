@@ -166,6 +166,7 @@ TEST(ProxyTcp, ABackendHasAtMostItsConnections) {
   ScriptedBackend backend{echo};
   Config config = tcp_to(backend);
   config.backends[0].max_connections = 1;
+  config.queue.size = 0;
   ProxyUnderTest proxy{config};
   Wire first = proxy.connect();
   EXPECT_TRUE(proxy.counted([](const CounterTotals& c) { return c.tunnels_open == 1; }));
