@@ -4,7 +4,8 @@
 //
 //   accept --begin_raw--> connecting --raw_connected--> tunnel --> both ends closed, or a reset
 //                           |    ^
-//                           +----+ the next backend, at most kAttemptsMax; then, or when it waited in vain for
+//                           +----+ the next backend, at most kAttemptsMax; then, or when it waited in vain
+//                           for
 //                                  one below its limit, the client's connection is reset
 #include <sys/socket.h>
 
