@@ -122,13 +122,46 @@ def complaint(output):
     return "\n".join(output[report.start():].splitlines()[:EXCERPT_LINES_MAX])
 
 
-def build(preset, group):
-    """Builds one group of targets; (failure or None, seconds)."""
-    log = LOGS / f"build-{preset}-{group}.log"
-    status, output, seconds = run(["tools/build.sh", preset, group], log, BUILD_SECONDS_MAX)
-    if status == 0:
-        return None, seconds
-    return Outcome.failure(f"build of preset {preset}, {group}", tail(output)), seconds
+# What each step needs built: preset and group of targets.
+BUILDS = {
+    "unit": ("release", "unit_tests"),
+    "asan": ("asan", "unit_tests"),
+    "tsan": ("tsan", "thread_tests"),
+    "fuzz": ("fuzz", "fuzzers"),
+    "pytest": ("release", "programs"),
+}
+
+
+class Builder:
+    """Builds for the steps to come while those before them run their tests, which wait more than compute.
+    One build at a time, in the order of the steps, and the tests have precedence (nice)."""
+
+    def __init__(self):
+        self.pool = concurrent.futures.ThreadPoolExecutor(1)
+        self.results = {}
+
+    def begin(self, steps):
+        for step in steps:
+            if step == "fuzz" and not shutil.which("clang++-19"):
+                continue
+            if step in BUILDS:
+                self.results[step] = self.pool.submit(self._build, *BUILDS[step])
+
+    def result(self, step):
+        """(failure or None, seconds that it took)"""
+        return self.results[step].result()
+
+    @staticmethod
+    def _build(preset, group):
+        log = LOGS / f"build-{preset}-{group}.log"
+        status, output, seconds = run(["nice", "-n", "10", "tools/build.sh", preset, group], log,
+                                      BUILD_SECONDS_MAX)
+        if status == 0:
+            return None, seconds
+        return Outcome.failure(f"build of preset {preset}, {group}", tail(output)), seconds
+
+
+builder = Builder()
 
 
 def programs(preset, group):
@@ -177,8 +210,9 @@ def run_gtest(program, preset, env, prefix=()):
     return outcome
 
 
-def unit_step(preset, group, env=None, prefix=()):
-    failure, build_seconds = build(preset, group)
+def unit_step(step, env=None, prefix=()):
+    preset, group = BUILDS[step]
+    failure, build_seconds = builder.result(step)
     if failure:
         return failure
     started = time.monotonic()
@@ -194,18 +228,18 @@ def unit_step(preset, group, env=None, prefix=()):
 
 
 def step_unit(_options):
-    return unit_step("release", "unit_tests")
+    return unit_step("unit")
 
 
 def step_asan(_options):
-    return unit_step("asan", "unit_tests", {
+    return unit_step("asan", {
         "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0",
         "UBSAN_OPTIONS": "print_stacktrace=1"})
 
 
 def step_tsan(_options):
     options = {"TSAN_OPTIONS": "second_deadlock_stack=1"}
-    return unit_step("tsan", "thread_tests", options, without_random_addresses())
+    return unit_step("tsan", options, without_random_addresses())
 
 
 def run_fuzzer(program, seconds):
@@ -234,7 +268,7 @@ def run_fuzzer(program, seconds):
 def step_fuzz(options):
     if not shutil.which("clang++-19"):
         return Outcome(skipped=1, notes=["clang++-19 is not installed (make setup)"])
-    failure, build_seconds = build("fuzz", "fuzzers")
+    failure, build_seconds = builder.result("fuzz")
     if failure:
         return failure
     outcome = Outcome()
@@ -247,7 +281,7 @@ def step_fuzz(options):
 
 
 def step_pytest(options):
-    failure, build_seconds = build("release", "programs")
+    failure, build_seconds = builder.result("pytest")
     if failure:
         return failure
     if not (ROOT / "harness" / "tests").is_dir():
@@ -331,7 +365,9 @@ def main():
     started = time.monotonic()
     total = Outcome()
     steps = {}
-    for name in [step for step in STEPS if not options.steps or step in options.steps]:
+    chosen = [step for step in STEPS if not options.steps or step in options.steps]
+    builder.begin(chosen)
+    for name in chosen:
         outcome = run_step(name, options)
         total.add(outcome)
         steps[name] = {"passed": outcome.passed, "failed": outcome.failed, "skipped": outcome.skipped}
