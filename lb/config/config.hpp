@@ -47,21 +47,36 @@ enum class ConfigFormat : std::uint8_t { json, yaml };
 /// By the end of the file's name: ".yaml" and ".yml" in any letter case are YAML, everything else is JSON.
 ConfigFormat config_format(std::string_view path);
 
+/// What a ConfigCheck found; the position in the file is added by whoever asked.
+struct ConfigFinding {
+  std::string pointer{};
+  std::string message{};
+  bool warning = false;
+};
+
+/// A further look at a Config that is valid by itself: at files that it names, say, which this module does
+/// not know how to read. `listen_pointers` as in RuleContext (rules.hpp).
+using ConfigCheck =
+    std::function<std::vector<ConfigFinding>(const Config&, std::span<const std::string> listen_pointers)>;
+
 struct LoadedConfig {
   std::shared_ptr<const Config> config{};
   std::string text{};                        // the file's bytes as read
   std::uint64_t hash = 0;                    // of `text`; shown by hash_text()
   ConfigFormat format = ConfigFormat::json;  // what `text` is to be read as
+  std::vector<ConfigError> warnings{};       // of the ConfigCheck
 };
 
 using ConfigResult = std::expected<LoadedConfig, ConfigErrors>;
 
-/// Reads, parses (as config_format() says) and validates. All errors at once.
-ConfigResult config_load(const std::string& path);
+/// Reads, parses (as config_format() says) and validates. All errors at once; those of `check` when there are
+/// no others.
+ConfigResult config_load(const std::string& path, const ConfigCheck& check = {});
 
 /// The same from bytes already read. A build without a reader of YAML (lb/config/yaml_reader.hpp) says so
 /// with Kind::unreadable.
-ConfigResult config_parse(std::string_view text, ConfigFormat format = ConfigFormat::json);
+ConfigResult config_parse(std::string_view text, ConfigFormat format = ConfigFormat::json,
+                          const ConfigCheck& check = {});
 
 /// The rules that hold between values (unique names, a sum of weights, ...), for a Config however made.
 /// Empty: valid. config_load applies them too, with positions.
@@ -110,6 +125,10 @@ struct ReloadCandidate {
 /// Load, validate, then test the backends with `probe`. The one-argument config_reload of
 /// health/connectivity.hpp does this with real connections.
 std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path,
-                                                           const ConnectivityProbe& probe);
+                                                           const ConnectivityProbe& probe,
+                                                           const ConfigCheck& check = {});
+
+/// "FILE:LINE:COLUMN: /json/path: message", as ConfigErrors::text() writes an error.
+std::string config_error_line(std::string_view file, const ConfigError& error);
 
 }  // namespace lb

@@ -41,20 +41,28 @@ std::string ConfigErrors::text(std::string_view file) const {
     out += ':';
   };
   for (const ConfigError& error : errors) {
-    begin_line();
-    if (error.line > 0) out += std::to_string(error.line) + ":" + std::to_string(error.column) + ":";
-    out += ' ';
     if (kind != Kind::unreadable) {
-      out += error.path.empty() ? "/" : printable(error.path, kShownPathMax);
-      out += ": ";
+      if (!out.empty()) out += '\n';
+      out += config_error_line(file, error);
+      continue;
     }
-    out += error.message;
+    begin_line();
+    out += ' ' + error.message;
   }
   if (suppressed > 0) {
     begin_line();
     out += " and " + grouped(suppressed) + (suppressed == 1 ? " more error" : " more errors");
   }
   return out;
+}
+
+std::string config_error_line(std::string_view file, const ConfigError& error) {
+  std::string out{file};
+  out += ':';
+  if (error.line > 0) out += std::to_string(error.line) + ":" + std::to_string(error.column) + ":";
+  out += ' ';
+  out += error.path.empty() ? "/" : printable(error.path, kShownPathMax);
+  return out + ": " + error.message;
 }
 
 }  // namespace lb

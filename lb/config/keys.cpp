@@ -6,6 +6,7 @@
 #include "lb/config/config.hpp"
 #include "lb/config/key_slots.hpp"
 #include "lb/config/keys_health.hpp"
+#include "lb/config/keys_tls.hpp"
 
 namespace lb {
 namespace {
@@ -125,6 +126,14 @@ constexpr auto kListenerKeys = std::to_array<KeySpec>({
      .printed = has_proxy_protocol,
      .section = &kProxyProtocol,
      .children = maybe_object<&ListenerConfig::proxy_protocol>()},
+    {.name = "tls",
+     .type = KeyType::optional_object,
+     .default_words = "null: plain text",
+     .help = "Speak TLS with clients.",
+     .slot = no_slot,
+     .printed = has_listener_tls,
+     .section = &kListenerTls,
+     .children = maybe_object<&ListenerConfig::tls>()},
 });
 constexpr Section kListener{.pointer = "/listen/*", .keys = kListenerKeys};
 
@@ -185,6 +194,15 @@ constexpr auto kBackendKeys = std::to_array<KeySpec>({
              "version. A connection then serves one client, and in HTTP one request.",
      .slot = slot<&BackendConfig::send_proxy>,
      .printed = sends_proxy},
+    {.name = "tls",
+     .type = KeyType::object_or_bool,
+     .default_words = "false: plain text",
+     .example = R"({"ca": "/etc/lb/backends-ca.pem"})",
+     .help = "Speak TLS with this backend.",
+     .slot = no_slot,
+     .printed = has_backend_tls,
+     .section = &kBackendTls,
+     .children = maybe_object<&BackendConfig::tls>()},
 });
 constexpr Section kBackend{
     .pointer = "/backends/*",

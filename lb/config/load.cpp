@@ -28,6 +28,22 @@ void check_decoded(const Node& root, const Decoded& decoded, ErrorList& errors) 
   });
 }
 
+/// Errors go to `errors`, warnings are returned.
+std::vector<ConfigError> look_further(const Node& root, const Decoded& decoded, const ConfigCheck& check,
+                                      ErrorList& errors) {
+  std::vector<ConfigError> warnings;
+  for (ConfigFinding& finding : check(decoded.config, decoded.listen_pointers)) {
+    const Position at = find_position(root, finding.pointer);
+    ConfigError error{at.line, at.column, std::move(finding.pointer), std::move(finding.message)};
+    if (finding.warning) {
+      warnings.push_back(std::move(error));
+    } else {
+      errors.add(std::move(error));
+    }
+  }
+  return warnings;
+}
+
 ConfigErrors unreadable(std::string message) {
   return {.kind = ConfigErrors::Kind::unreadable, .errors = {{.message = std::move(message)}}};
 }
@@ -52,7 +68,7 @@ ConfigFormat config_format(std::string_view path) {
   return yaml ? ConfigFormat::yaml : ConfigFormat::json;
 }
 
-ConfigResult config_parse(std::string_view text, ConfigFormat format) {
+ConfigResult config_parse(std::string_view text, ConfigFormat format, const ConfigCheck& check) {
   ErrorList errors;
   auto tree = read_tree(text, format);
   if (!tree) return std::unexpected(unreadable("this build reads no YAML: " + tree.error().message));
@@ -63,17 +79,20 @@ ConfigResult config_parse(std::string_view text, ConfigFormat format) {
   }
   Decoded decoded = decode_config(*root, errors);
   if (root->kind == Node::Kind::object) check_decoded(*root, decoded, errors);
+  std::vector<ConfigError> warnings;
+  if (check && errors.total() == 0) warnings = look_further(*root, decoded, check, errors);
   if (errors.total() > 0) return std::unexpected(errors.take());
   return LoadedConfig{.config = std::make_shared<const Config>(std::move(decoded.config)),
                       .text = std::string{text},
                       .hash = hash_bytes(text),
-                      .format = format};
+                      .format = format,
+                      .warnings = std::move(warnings)};
 }
 
-ConfigResult config_load(const std::string& path) {
+ConfigResult config_load(const std::string& path, const ConfigCheck& check) {
   auto text = read_file(path, kConfigBytesMax);
   if (!text) return std::unexpected(unreadable("cannot " + text.error().message));
-  return config_parse(*text, config_format(path));
+  return config_parse(*text, config_format(path), check);
 }
 
 Result<bool> ConfigWatchState::changed() {
@@ -92,10 +111,14 @@ bool config_changed(const std::string& path, const LoadedConfig& loaded) {
 }
 
 std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path,
-                                                           const ConnectivityProbe& probe) {
-  auto loaded = config_load(path);
+                                                           const ConnectivityProbe& probe,
+                                                           const ConfigCheck& check) {
+  auto loaded = config_load(path, check);
   if (!loaded) return std::unexpected(std::move(loaded).error());
   ReloadCandidate candidate{.loaded = *std::move(loaded), .warnings = {}};
+  for (const ConfigError& warning : candidate.loaded.warnings) {
+    candidate.warnings.push_back(config_error_line(path, warning));
+  }
   const auto& backends = candidate.loaded.config->backends;
   const std::vector<std::string> answers = probe(backends);
   LB_ASSERT(answers.size() == backends.size());

@@ -46,9 +46,40 @@ struct ProxyProtocolConfig {
 };
 
 /// An address to listen on, and what goes on there. The address alone is its identity across reloads.
+/// PEM files: a certificate with what it takes to be trusted behind it, and its private key. May be one file.
+struct CertificateFiles {
+  std::string cert{};
+  std::string key{};
+  friend bool operator==(const CertificateFiles&, const CertificateFiles&) = default;
+};
+
+enum class TlsVersion : std::uint8_t { tls1_2, tls1_3 };
+enum class ClientCert : std::uint8_t { none, optional, required };
+
+/// TLS towards clients.
+struct ListenerTlsConfig {
+  std::vector<CertificateFiles> certificates{};  // at least one; chosen by name, the first for unknown names
+  TlsVersion min_version = TlsVersion::tls1_2;
+  std::string ciphers{};  // for TLS 1.2, in OpenSSL's notation; empty: lb/tls's choice
+  std::string client_ca{};
+  ClientCert client_cert = ClientCert::none;
+  friend bool operator==(const ListenerTlsConfig&, const ListenerTlsConfig&) = default;
+};
+
+/// TLS towards a backend.
+struct BackendTlsConfig {
+  bool verify = true;
+  std::string ca{};           // empty: the system's authorities
+  std::string server_name{};  // to ask for and to be proved; empty: the backend's host
+  std::string cert{};         // to show when the backend asks; empty: none
+  std::string key{};
+  friend bool operator==(const BackendTlsConfig&, const BackendTlsConfig&) = default;
+};
+
 struct ListenerConfig : Endpoint {
   ListenMode mode = ListenMode::http;
   std::optional<ProxyProtocolConfig> proxy_protocol{};
+  std::optional<ListenerTlsConfig> tls{};
   friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
 };
 
@@ -62,6 +93,7 @@ struct BackendConfig {
   std::uint32_t max_connections = 0;  // at once, over all workers; 0: no limit
   bool backup = false;                // used only when no other is available
   SendProxy send_proxy = SendProxy::off;
+  std::optional<BackendTlsConfig> tls{};
   friend bool operator==(const BackendConfig&, const BackendConfig&) = default;
 };
 

@@ -31,11 +31,40 @@ class Rules final {
     Pointers first;
     for (std::size_t i = 0; i < config_.listen.size(); ++i) {
       const std::string text = config_.listen[i].text();
-      const std::string pointer =
-          context_.listen_pointers.empty() ? "/listen/" + std::to_string(i) : context_.listen_pointers[i];
+      const std::string pointer = listen_pointer(context_.listen_pointers, i);
       const auto [earlier, fresh] = first.try_emplace(text, pointer);
       if (!fresh)
         report_(pointer, "duplicate address " + shown_text(text) + ", the same as " + earlier->second);
+    }
+  }
+
+  void listener_tls() const {
+    for (std::size_t i = 0; i < config_.listen.size(); ++i) {
+      const auto& tls = config_.listen[i].tls;
+      if (!tls) continue;
+      const std::string pointer = listen_pointer(context_.listen_pointers, i) + "/tls";
+      const bool asks = tls->client_cert != ClientCert::none;
+      if (asks && tls->client_ca.empty())
+        report_(pointer + "/client_cert", "found client_cert without client_ca, expected both");
+      if (!asks && !tls->client_ca.empty())
+        report_(pointer + "/client_ca",
+                "found client_ca without client_cert, expected \"optional\" or \"required\" there");
+    }
+  }
+
+  void backend_tls() const {
+    for (std::size_t i = 0; i < config_.backends.size(); ++i) {
+      const BackendConfig& backend = config_.backends[i];
+      if (!backend.tls || doubtful(pointer_of(i))) continue;
+      const BackendTlsConfig& tls = *backend.tls;
+      const std::string pointer = pointer_of(i) + "/tls";
+      if (tls.cert.empty() != tls.key.empty())
+        report_(pointer, "found one of \"cert\" and \"key\", expected both or none");
+      if (!tls.verify && !tls.ca.empty())
+        report_(pointer + "/ca", "found an authority although verify is false, expected one or the other");
+      if (tls.verify && tls.server_name.empty() && backend.endpoint.unix_socket)
+        report_(pointer,
+                "missing key \"server_name\", expected the name that a backend on a Unix socket proves");
     }
   }
 
@@ -162,12 +191,18 @@ class Rules final {
 
 }  // namespace
 
+std::string listen_pointer(std::span<const std::string> listen_pointers, std::size_t i) {
+  return listen_pointers.empty() ? "/listen/" + std::to_string(i) : listen_pointers[i];
+}
+
 void check_rules(const Config& config, const RuleContext& context, const RuleReport& report) {
   const Rules rules{config, context, report};
   rules.listeners();
+  rules.listener_tls();
   rules.hash();
   rules.backends();
   rules.health_check();
+  rules.backend_tls();
   rules.response_headers();
 }
 

@@ -15,6 +15,9 @@ struct RuleContext {
   std::function<bool(const std::string& pointer)> doubtful{};  // had faults already; empty: nothing had
 };
 
+/// Where the file gives listener `i`.
+std::string listen_pointer(std::span<const std::string> listen_pointers, std::size_t i);
+
 using RuleReport = std::function<void(std::string pointer, std::string message)>;
 
 /// Reports each broken rule, in the order of the key table.

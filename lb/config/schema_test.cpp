@@ -150,12 +150,14 @@ TEST(Schema, GoodFilesConform) {
 
 /// What a schema cannot say: spelling of addresses, bytes, duplicates, sums, what holds between sections.
 TEST(Schema, BadFilesDoNotConform) {
-  static const std::set<std::string> beyond = {
-      "backend_duplicate",     "backend_duplicate_name", "backend_duplicate_spelling",
-      "backend_weights_all_0", "backend_name_control",   "duplicate_key",
-      "listen_bad_addresses",  "listen_duplicate",       "listen_object_duplicate",
-      "listen_unix_too_long",  "pid_file_control",       "response_headers_duplicate",
-      "nesting_too_deep",      "backends_only_backups",  "hash_of_another_algorithm"};
+  static const std::set<std::string> beyond = {"backend_duplicate",          "backend_duplicate_name",
+                                               "backend_duplicate_spelling", "backend_weights_all_0",
+                                               "backend_name_control",       "duplicate_key",
+                                               "listen_bad_addresses",       "listen_duplicate",
+                                               "listen_object_duplicate",    "listen_unix_too_long",
+                                               "pid_file_control",           "response_headers_duplicate",
+                                               "nesting_too_deep",           "backends_only_backups",
+                                               "hash_of_another_algorithm",  "tls_rules"};
   const Json schema = Json::parse(config_schema());
   std::size_t rejected = 0;
   for_each_file("bad", [&](const std::string& name, const Json& file) {

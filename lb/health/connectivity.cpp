@@ -228,10 +228,12 @@ std::string probe_backend(const BackendConfig& backend, Milliseconds timeout) {
   return probe_backends({&backend, 1}, timeout).front();
 }
 
-std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path) {
-  return config_reload(path, [](std::span<const BackendConfig> backends) {
-    return probe_backends(backends, kReloadProbeBudget);
-  });
+std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path,
+                                                           const ConfigCheck& check) {
+  return config_reload(
+      path,
+      [](std::span<const BackendConfig> backends) { return probe_backends(backends, kReloadProbeBudget); },
+      check);
 }
 
 }  // namespace lb

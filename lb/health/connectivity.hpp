@@ -31,6 +31,7 @@ std::vector<std::string> probe_backends(std::span<const BackendConfig> backends,
 
 /// The chapter's config_reload: load, validate, test each backend; a backend that does not answer is a
 /// warning. Takes kReloadProbeBudget at most beyond loading.
-std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path);
+std::expected<ReloadCandidate, ConfigErrors> config_reload(const std::string& path,
+                                                           const ConfigCheck& check = {});
 
 }  // namespace lb

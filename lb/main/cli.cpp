@@ -1,6 +1,7 @@
 #include "lb/main/cli.hpp"
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include "lb/health/connectivity.hpp"
 #include "lb/main/proxy_data_plane.hpp"
 #include "lb/supervisor/generation.hpp"
+#include "lb/tls/from_config.hpp"
 
 namespace lb {
 namespace {
@@ -117,7 +119,11 @@ ProgramArgs parse_args(int argc, const char* const* argv) {
 
 int run_program(int argc, char** argv) {
   if (argc >= 2 && std::string_view{argv[1]} == kGenerationCommand) {
-    return run_generation({.reload_config = [](const std::string& path) { return config_reload(path); },
+    return run_generation({.reload_config =
+                               [](const std::string& path) {
+                                 return config_reload(path,
+                                                      tls::file_check(std::chrono::system_clock::now()));
+                               },
                            .make_data_plane = make_proxy_data_plane});
   }
   struct Run {

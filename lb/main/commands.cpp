@@ -1,4 +1,5 @@
 // The subcommands that serve nothing: check, diff, schema, reload, status.
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "lb/config/config.hpp"
 #include "lb/config/diff.hpp"
 #include "lb/main/cli.hpp"
+#include "lb/tls/from_config.hpp"
 
 namespace lb {
 namespace {
@@ -82,12 +84,15 @@ int show_reload(const std::string& answer, bool json) {
 }  // namespace
 
 int check(const CheckArgs& args) {
-  const auto loaded = config_load(args.file);
+  const auto loaded = config_load(args.file, tls::file_check(std::chrono::system_clock::now()));
   if (!loaded) {
     print_line(stderr, loaded.error().text(args.file));
     return loaded.error().kind == ConfigErrors::Kind::unreadable ? kExitUnreadable : kExitInvalid;
   }
   const Config& config = *loaded->config;
+  for (const ConfigError& warning : loaded->warnings) {
+    print_line(stderr, config_error_line(args.file, warning));
+  }
   if (args.print) {
     std::fputs(config_print(config).c_str(), stdout);
   } else if (!args.quiet) {

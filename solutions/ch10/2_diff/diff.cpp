@@ -141,6 +141,7 @@ class Differ final {
   void backends(const Place& list);
   void backend(BackendConfig& before, BackendConfig& after, const Place& place);
   void headers(const Place& list);
+  void option(const KeySpec& key, const Place& place, const std::string& who, void* before, void* after);
 
   void add(const Place& place, std::string after, std::string words) {
     changes_.push_back({Kind::added, place.pointer(), {}, std::move(after), std::move(words)});
@@ -232,14 +233,18 @@ void Differ::listeners(const Place& list) {
 void Differ::listener(ListenerConfig& before, ListenerConfig& after, const Place& place) {
   const std::string who = "listener " + bare_words(after.text()) + ": ";
   for (const KeySpec& key : listener_section().keys) {
-    if (key.type == KeyType::listen_address) continue;
-    std::string old = key_json(key, &before);
-    std::string now = key_json(key, &after);
-    if (old == now) continue;
-    change(
-        place.member(key.name), std::move(old), std::move(now),
-        who + std::string{key.name} + " " + option_words(key, &before) + " -> " + option_words(key, &after));
+    if (key.type != KeyType::listen_address) option(key, place, who, &before, &after);
   }
+}
+
+/// A key of an item of a list, of any type.
+void Differ::option(const KeySpec& key, const Place& place, const std::string& who, void* before,
+                    void* after) {
+  std::string old = key_json(key, before);
+  std::string now = key_json(key, after);
+  if (old == now) return;
+  change(place.member(key.name), std::move(old), std::move(now),
+         who + std::string{key.name} + " " + option_words(key, before) + " -> " + option_words(key, after));
 }
 
 void Differ::backends(const Place& list) {
@@ -271,8 +276,7 @@ void Differ::backend(BackendConfig& before, BackendConfig& after, const Place& p
            who + "address " + bare_words(old) + " -> " + bare_words(now));
   }
   for (const KeySpec& key : backend_section().keys) {
-    if (is_address_or_name(key)) continue;
-    value(key, place.member(key.name), who + std::string{key.name} + " ", &before, &after);
+    if (!is_address_or_name(key)) option(key, place, who, &before, &after);
   }
 }
 
