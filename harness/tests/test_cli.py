@@ -23,7 +23,8 @@ def test_wrong_usage(arguments):
     assert result.code not in (0,) and result.err, result
 
 
-@pytest.mark.parametrize("path", sorted(GOOD.glob("*.json")), ids=lambda p: p.stem)
+# tls.json names files that only its own tests make: test_tls.py.
+@pytest.mark.parametrize("path", sorted(set(GOOD.glob("*.json")) - {GOOD / "tls.json"}), ids=lambda p: p.stem)
 def test_check_accepts_good_files(path):
     result = run_cli("check", path)
     assert result.code == 0 and result.err == "", result

@@ -9,7 +9,7 @@
 #include "lb/health/connectivity.hpp"
 #include "lb/main/proxy_data_plane.hpp"
 #include "lb/supervisor/generation.hpp"
-#include "lb/tls/from_config.hpp"
+#include "lb/tls/file_check.hpp"
 
 namespace lb {
 namespace {

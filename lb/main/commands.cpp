@@ -12,7 +12,7 @@
 #include "lb/config/config.hpp"
 #include "lb/config/diff.hpp"
 #include "lb/main/cli.hpp"
-#include "lb/tls/from_config.hpp"
+#include "lb/tls/file_check.hpp"
 
 namespace lb {
 namespace {

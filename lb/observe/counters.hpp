@@ -32,6 +32,12 @@ namespace lb {
   X(upstream_reused, "requests sent on a pooled backend connection")                      \
   X(upstream_retries, "requests sent again after a pooled connection turned out dead")    \
   X(upstream_errors, "responses of backends that were cut short or malformed")            \
+  X(tls_handshakes, "TLS handshakes done with clients")                                   \
+  X(tls_resumed, "of these, resumed sessions")                                            \
+  X(tls_failures, "TLS handshakes with clients that failed")                              \
+  X(upstream_tls_handshakes, "TLS handshakes done with backends")                         \
+  X(upstream_tls_resumed, "of these, resumed sessions")                                   \
+  X(upstream_tls_failures, "TLS handshakes with backends that failed")                    \
   X(tunnels, "connections upgraded to tunnels")                                           \
   X(tunnels_open, "tunnels open now (gauge)")                                             \
   X(bytes_from_clients, "bytes received from clients")                                    \

@@ -20,6 +20,7 @@
 #include "lb/proxy/body_flow.hpp"
 #include "lb/proxy/byte_queue.hpp"
 #include "lb/proxy/outbox.hpp"
+#include "lb/tls/session.hpp"
 
 namespace lb {
 
@@ -39,6 +40,7 @@ struct OwnedTimer : TimerNode {
 /// One non-blocking socket in the worker's epoll set, tried first and waited for on EAGAIN.
 struct Socket {
   Fd fd;
+  std::unique_ptr<tls::Session> tls;  // null: plain text. It uses fd, so it goes first
   Outbox outbox;               // taken from us, not yet by the kernel; while not empty its source is not read
   int unsent = 0;              // while it is not empty: bytes that the kernel held when last looked at
   bool readable = false;       // the kernel may hold bytes: not known to be drained

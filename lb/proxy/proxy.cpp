@@ -11,6 +11,7 @@
 #include "lb/proxy/upstream_health.hpp"
 #include "lb/proxy/upstream_set.hpp"
 #include "lb/proxy/worker.hpp"
+#include "lb/tls/from_config.hpp"
 
 namespace lb {
 namespace {
@@ -139,13 +140,28 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
   if (config.limits.connections_per_ip > 0) {
     shared.connection_counter = std::make_unique<ConnectionCounter>(config.limits.connections_per_ip);
   }
+  const auto keys = options.ticket_keys ? options.ticket_keys : std::make_shared<tls::TicketKeys>();
   for (const HeaderField& field : config.response_headers) {
     shared.response_block += field.name + ": " + field.value + "\r\n";
     shared.response_names.push_back(field.name);
     shared.sets_date = shared.sets_date || http::equals_ignore_case(field.name, "date");
   }
+  for (const ListenerConfig& listener : config.listen) {
+    std::unique_ptr<tls::ServerContext> context;
+    if (listener.tls) {
+      auto made = tls::make_server_context(*listener.tls, listener.mode == ListenMode::http, keys);
+      if (!made) {
+        made.error().message.insert(0, "listener " + listener.text() + ": ");
+        return std::unexpected(made.error());
+      }
+      context = std::move(*made);
+    }
+    shared.server_contexts.push_back(std::move(context));
+  }
+  auto targets = tls::make_client_targets(config);
+  if (!targets) return std::unexpected(targets.error());
   const std::uint32_t count = worker_count(config);
-  impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget, count);
+  impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget, count, std::move(*targets));
   auto hands = deal(std::move(options.listeners), count);
   for (std::uint32_t i = 0; i < count; ++i) {
     auto worker = Worker::create(shared, impl->upstreams, std::move(hands[i]), i, mix64(options.seed + i));
@@ -168,8 +184,15 @@ void Proxy::start() {
 }
 
 void Proxy::set_successor(std::shared_ptr<const Config> successor) {
-  auto set = std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget,
-                                           static_cast<std::uint32_t>(impl_->workers.size()));
+  auto targets = tls::make_client_targets(*successor);
+  if (!targets) {
+    // The successor itself could read these files a moment ago.
+    if (impl_->log != nullptr) impl_->log->error("upstream.tls_unusable", targets.error().message);
+    targets.emplace();
+  }
+  auto set =
+      std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget,
+                                    static_cast<std::uint32_t>(impl_->workers.size()), std::move(*targets));
   if (impl_->health) impl_->health->pass_on(*set, monotonic_now());
   for (const auto& worker : impl_->workers) {
     worker->post_and_wait([&] { worker->set_successor(set); });

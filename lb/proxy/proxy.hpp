@@ -17,6 +17,7 @@
 #include "lb/observe/counters.hpp"
 #include "lb/observe/event_log.hpp"
 #include "lb/proxy/handed_client.hpp"
+#include "lb/tls/ticket_keys.hpp"
 
 namespace lb {
 
@@ -28,6 +29,8 @@ struct ProxyOptions {
   std::vector<ListeningSocket> listeners;
   EventLog* log = nullptr;  // outlives the proxy
   LogFormat access_log_format = LogFormat::text;
+  /// What sessions of TLS are resumed with; null: keys that no other generation knows.
+  std::shared_ptr<tls::TicketKeys> ticket_keys{};
 };
 
 /// What a drain did, once it is over.

@@ -36,8 +36,11 @@ std::string host_field_of(const Endpoint& endpoint) {
 
 }  // namespace
 
-UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers)
-    : config_(std::move(config)), states_(std::make_unique<BackendState[]>(config_->backends.size())) {
+UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers,
+                         std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets)
+    : config_(std::move(config)),
+      states_(std::make_unique<BackendState[]>(config_->backends.size())),
+      tls_targets_(std::move(tls_targets)) {
   std::vector<BackendTraits> traits;
   std::vector<Endpoint> endpoints;
   for (const BackendConfig& backend : config_->backends) {

@@ -15,6 +15,7 @@
 #include "lb/config/model.hpp"
 #include "lb/net/socket_address.hpp"
 #include "lb/proxy/backend_queue.hpp"
+#include "lb/tls/client_context.hpp"
 
 namespace lb {
 
@@ -30,7 +31,9 @@ class UpstreamSet final {
  public:
   /// For `workers` workers. Resolves names within `budget`; what does not resolve is put down until
   /// resolve_missing() succeeds.
-  UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers);
+  /// `tls_targets` is empty or has one for each backend with TLS; one without cannot be connected to.
+  UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers,
+              std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets = {});
 
   [[nodiscard]] const Config& config() const noexcept { return *config_; }
   [[nodiscard]] std::uint32_t size() const noexcept {
@@ -55,6 +58,10 @@ class UpstreamSet final {
 
   /// Where to connect; empty() while its name does not resolve.
   [[nodiscard]] SocketAddress address(std::uint32_t i) const;
+  /// nullptr for a backend without TLS.
+  [[nodiscard]] tls::ClientTarget* tls_target(std::uint32_t i) noexcept {
+    return tls_targets_.empty() ? nullptr : tls_targets_[i].get();
+  }
   /// "host:port" for a request that came without Host.
   [[nodiscard]] const std::string& host_field(std::uint32_t i) const noexcept { return host_fields_[i]; }
 
@@ -70,6 +77,7 @@ class UpstreamSet final {
   bool hashes_requests_ = false;
   std::unique_ptr<BackendQueue> queue_;
   std::vector<std::string> host_fields_;
+  std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets_;
   mutable std::mutex addresses_mutex_;  // taken once a new connection, never for a pooled one
   std::vector<SocketAddress> addresses_;
 };

@@ -190,6 +190,7 @@ inline Config to_backend(std::uint16_t port) {
 struct ListenerWishes {
   int receive_buffer_bytes = 0;  // of each accepted connection; 0: what the kernel thinks fit
   bool keep_open = false;  // hold a second descriptor, as the supervisor does, so that a drain resets nobody
+  std::shared_ptr<tls::TicketKeys> ticket_keys{};
 };
 
 /// A Proxy on a port of the kernel's choice.
@@ -207,10 +208,11 @@ class ProxyUnderTest final {
       if (bytes > 0) ::setsockopt(socket.fd.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
       if (wishes.keep_open) held_.push_back(socket.fd.duplicate());
     }
-    start(std::move(config), std::move(*opened));
+    start(std::move(config), std::move(*opened), std::move(wishes.ticket_keys));
   }
   /// The next generation, on the listening sockets that `before` keeps open.
-  ProxyUnderTest(Config config, const ProxyUnderTest& before) : port_(before.port_) {
+  ProxyUnderTest(Config config, const ProxyUnderTest& before, ListenerWishes wishes = {})
+      : port_(before.port_) {
     std::vector<ListeningSocket> listeners;
     for (const Fd& held : before.held_) {
       held_.push_back(held.duplicate());
@@ -218,7 +220,7 @@ class ProxyUnderTest final {
     }
     if (config.listen.empty()) config.listen.push_back({{.host = "127.0.0.1"}});
     if (config.workers == 0) config.workers = 1;
-    start(std::move(config), std::move(listeners));
+    start(std::move(config), std::move(listeners), std::move(wishes.ticket_keys));
   }
   [[nodiscard]] std::uint16_t port() const { return port_; }
   [[nodiscard]] Wire connect() const { return Wire::connect_to(port_); }
@@ -251,10 +253,11 @@ class ProxyUnderTest final {
   }
 
  private:
-  void start(Config config, std::vector<ListeningSocket> listeners) {
+  void start(Config config, std::vector<ListeningSocket> listeners, std::shared_ptr<tls::TicketKeys> keys) {
     auto made = Proxy::create(ProxyOptions{.config = std::make_shared<const Config>(std::move(config)),
                                            .seed = 1,
-                                           .listeners = std::move(listeners)});
+                                           .listeners = std::move(listeners),
+                                           .ticket_keys = std::move(keys)});
     EXPECT_TRUE(made.has_value());
     proxy_ = std::move(*made);
     proxy_->start();

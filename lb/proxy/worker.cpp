@@ -71,8 +71,12 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
       scratch_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
-  for (const ListeningSocket& socket : listeners_)
-    listener_options_.push_back(&options_of(socket.endpoint, config_));
+  for (const ListeningSocket& socket : listeners_) {
+    const ListenerConfig& options = options_of(socket.endpoint, config_);
+    listener_options_.push_back(&options);
+    const auto index = static_cast<std::size_t>(&options - config_.listen.data());
+    listener_tls_.push_back(shared_.server_contexts[index].get());
+  }
 }
 
 Worker::~Worker() {
@@ -290,7 +294,8 @@ void Worker::accept_clients(std::uint32_t listener) {
     Fd fd{::accept4(listeners_[listener].fd.get(), reinterpret_cast<sockaddr*>(&storage), &size,
                     SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (fd) {
-      if (ClientConnection* client = add_client(std::move(fd), IpAddress::from(storage))) {
+      if (ClientConnection* client =
+              add_client(std::move(fd), IpAddress::from(storage), listener_tls_[listener])) {
         client->listener = listener_options_[listener];
         bump(counters_.connections_accepted);
         begin_client(*client);
@@ -319,24 +324,31 @@ void Worker::greet(ClientConnection& client) {
   const bool raw = client.listener->mode == ListenMode::tcp;
   if (shared_.connection_counter && !count_for_client(client)) {
     bump(counters_.connections_refused);
-    return raw ? refuse_raw(client) : reject(client, 429, "too many connections from this address");
+    // Over TLS it is not told: the handshake would be the most costly part.
+    return raw || client.socket.tls ? refuse_raw(client)
+                                    : reject(client, 429, "too many connections from this address");
   }
-  if (raw) return begin_raw(client);
+  if (raw && !client.socket.tls) return begin_raw(client);
   wheel_.set(client.timer, now_ + config_.timeouts.header);
-  if (handing_) leaving_.push_back(client.handle);  // its PROXY header came while we drain
+  if (leaves(client)) leaving_.push_back(client.handle);  // its PROXY header came while we drain
 }
 
-ClientConnection* Worker::add_client(Fd fd, const IpAddress& peer) {
+ClientConnection* Worker::add_client(Fd fd, const IpAddress& peer, const tls::ServerContext* tls) {
   auto [client, handle] = clients_.emplace();
   if (client == nullptr) return nullptr;
   client->handle = handle;
   client->peer = peer;
-  client->socket.fd = std::move(fd);
-  if (!loop_.add(client->socket.fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLET, token_of(*client))) {
+  Socket& socket = client->socket;
+  socket.fd = std::move(fd);
+  if (tls != nullptr) socket.tls = tls::Session::accept(*tls, socket.fd.get());
+  socket.watches_write = tls != nullptr;
+  const std::uint32_t write = socket.watches_write ? EPOLLOUT : 0U;
+  const bool made = tls == nullptr || socket.tls;
+  if (!made || !loop_.add(socket.fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLET | write, token_of(*client))) {
     clients_.retire(handle);
     return nullptr;
   }
-  client->socket.watched = true;
+  socket.watched = true;
   shared_.open_clients.fetch_add(1, std::memory_order_relaxed);
   bump(counters_.connections_open);
   return client;
@@ -371,8 +383,15 @@ void Worker::on_client_timer(ClientConnection& client) {
       // A request may have arrived within this very turn: it is served, not closed under.
       if (char byte = 0; ::recv(client.socket.fd.get(), &byte, 1, MSG_PEEK) > 0) {
         client.socket.readable = true;
-        return read_client(client);
+        read_client(client);
+        // What came may have been no request: part of a handshake or of a record.
+        const bool waits = client.state == State::idle && client.socket.tls && client.exchange == nullptr;
+        if (waits && client.timer.deadline() == kNever) close_client(client);
+        return;
       }
+      if (client.socket.tls && !client.socket.tls->established()) bump(counters_.tls_failures);
+      say_goodbye(client.socket);
+      client.socket.tls.reset();
       // Closed at this very point: until the end of the turn another request could arrive, to be reset.
       client.socket.fd.reset();
       if (draining_) bump(counters_.drain_closed_idle);
@@ -445,15 +464,16 @@ void Worker::start_drain(Instant deadline, Handoff handoff) {
     accept_again_ = kNever;
     unwatch_listeners();  // before close(2): the sockets are shared with the supervisor and other generations
     listeners_.clear();
-    if (handoff == Handoff::none) hush_idle();
+    hush_idle(handoff);
   }
   if (handoff == Handoff::idle_clients && !handing_) start_handoff();
 }
 
-/// Idle connections have timeouts.quiet from now on.
-void Worker::hush_idle() {
-  clients_.for_each([this](ClientConnection& client, Handle) {
-    if (client.state == ClientConnection::State::idle && client.requests > 0) {
+/// Idle connections that stay here have timeouts.quiet from now on.
+void Worker::hush_idle(Handoff handoff) {
+  clients_.for_each([this, handoff](ClientConnection& client, Handle) {
+    const bool stays = handoff == Handoff::none || client.socket.tls;
+    if (stays && client.state == ClientConnection::State::idle && client.requests > 0) {
       wheel_.set(client.timer, std::min(client.timer.deadline(), now_ + Duration{config_.timeouts.quiet}));
     }
   });

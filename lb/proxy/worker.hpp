@@ -65,10 +65,11 @@ struct WorkerShared {
   std::uint64_t generation = 1;
   EventLog* log = nullptr;
   LogFormat access_log_format = LogFormat::text;
-  std::unique_ptr<AccessLogFile> access_log;              // may be null
-  std::unique_ptr<RateLimiter> limiter;                   // may be null
-  std::unique_ptr<ConnectionCounter> connection_counter;  // null: no limit of connections a client
-  std::string response_block;                             // response_headers as ready-made lines
+  std::unique_ptr<AccessLogFile> access_log;                         // may be null
+  std::vector<std::unique_ptr<tls::ServerContext>> server_contexts;  // one a listener; null: plain text
+  std::unique_ptr<RateLimiter> limiter;                              // may be null
+  std::unique_ptr<ConnectionCounter> connection_counter;             // null: no limit of connections a client
+  std::string response_block;                                        // response_headers as ready-made lines
   std::vector<std::string> response_names;
   bool sets_date = false;  // response_headers has a Date
   std::atomic<std::uint32_t> open_clients{0};
@@ -121,7 +122,7 @@ class Worker final {
   void end_of_turn();
   void flush_access_log();
   void check_drained();
-  void hush_idle();
+  void hush_idle(Handoff handoff);
   void force_close_all();
   // accepting
   bool watch_listeners();
@@ -129,7 +130,8 @@ class Worker final {
   void pause_accepting(Duration pause);
   void accept_clients(std::uint32_t listener);
   /// Makes a client connection of it, without a deadline yet. nullptr, and closed: no memory or watches.
-  ClientConnection* add_client(Fd fd, const IpAddress& peer);
+  /// With `tls` it speaks that.
+  ClientConnection* add_client(Fd fd, const IpAddress& peer, const tls::ServerContext* tls);
   void greet(ClientConnection& client);
   /// Counts the connection for its client. False: it has as many as limits.connections_per_ip allows.
   bool count_for_client(ClientConnection& client);
@@ -155,6 +157,31 @@ class Worker final {
     std::size_t size = 0;
   };
   Received receive(Socket& socket, std::size_t offset, std::size_t size_max);
+  /// Bytes that the kernel holds because the peer has not acknowledged them. 0 when that cannot be told.
+  static int unsent_bytes(const Socket& socket) noexcept;
+  /// Whether an event is a reason to flush: a session may have waited for bytes to read.
+  static bool may_flush(const Socket& socket, std::uint32_t events) noexcept {
+    return ((events & EPOLLOUT) != 0 || socket.tls) && !socket.outbox.empty();
+  }
+
+  // worker_tls.cpp: the same for sockets with TLS
+  Received receive_tls(Socket& socket, std::size_t offset, std::size_t size_max);
+  bool send_tls(Socket& socket, std::string_view bytes);
+  bool send_gather_tls(Socket& socket, const Gather& gather);
+  bool flush_tls(Socket& socket);
+  static bool still_good(Socket& socket, tls::Status status) noexcept;
+  void note_handshake(tls::Session& session) noexcept;
+  /// Gives a connection being opened the session that its backend asks for. False: there is none to be had.
+  bool secure_upstream(const Exchange& exchange, UpstreamConnection& upstream);
+  void handshake_failed(ClientConnection& client);
+  void upstream_handshake_failed(const Exchange& exchange);
+  bool complaint_is_due() noexcept;
+  void shake_raw(ClientConnection& client);
+  bool shake_raw_upstream(Exchange& exchange);
+  /// An orderly end: the peer learns that nothing was cut off.
+  static void say_goodbye(Socket& socket) {
+    if (socket.tls) socket.tls->close_notify();
+  }
   static Token token_of(const ClientConnection& c) noexcept { return {TokenKind::client, c.handle}; }
   static Token token_of(const UpstreamConnection& u) noexcept { return {TokenKind::upstream, u.handle}; }
 
@@ -176,6 +203,10 @@ class Worker final {
   void start_handoff();
   void hand_over_leaving();
   void hand_over(ClientConnection& client);
+  /// In a drain with handoff: it moves. One with TLS stays until it is told to close, as without handoff.
+  [[nodiscard]] bool leaves(const ClientConnection& client) const noexcept {
+    return handing_ && !client.socket.tls;
+  }
 
   // worker_client.cpp: the client side
   void on_client_event(ClientConnection& client, std::uint32_t events);
@@ -198,7 +229,7 @@ class Worker final {
     const std::uint32_t requests_max = config_.limits.requests_per_connection;
     if (requests_max != 0 && client.requests >= requests_max) return false;
     if (!draining_) return true;
-    if (handing_) return now_ < pipelines_end_ || !(more_here || !client.inbox.empty());
+    if (leaves(client)) return now_ < pipelines_end_ || !(more_here || !client.inbox.empty());
     return (more_here || more_input_waits(client)) && now_ < pipelines_end_;
   }
   void reject(ClientConnection& client, std::uint16_t status, std::string_view detail);
@@ -274,6 +305,7 @@ class Worker final {
   void read_preface(ClientConnection& client);
   void apply_preface(ClientConnection& client, const ProxyHeader& header);
   void refuse_preface(ClientConnection& client, std::string_view fault);
+  static std::string_view write_preface(const Exchange& exchange, std::span<char, kProxyWrittenMax> out);
   bool send_preface(const Exchange& exchange);
 
   // worker_tcp.cpp: listeners that pass bytes on as they are
@@ -324,6 +356,7 @@ class Worker final {
   Fd wakeup_;
   std::vector<ListeningSocket> listeners_;
   std::vector<const ListenerConfig*> listener_options_;  // one a listening socket
+  std::vector<const tls::ServerContext*> listener_tls_;  // the same
   bool listeners_watched_ = false;
   Instant accept_again_ = kNever;  // accepting is paused until then
   std::uint32_t accept_burst_ = 1;
@@ -345,7 +378,9 @@ class Worker final {
   std::uint32_t line_turns_ = 0;         // how many of them may try now
   std::vector<Handle> response_resume_;  // exchanges whose response used up its share of the turn
 
-  std::unique_ptr<char[]> scratch_;  // kReadBytes: what was received last
+  std::unique_ptr<char[]> scratch_;     // kReadBytes: what was received last
+  std::unique_ptr<char[]> tls_record_;  // small pieces on their way into one record; made when first needed
+  Instant complained_{};                // when a failed handshake was logged last
   Gather gather_;
   http::RequestHead request_head_;
   http::ResponseHead response_head_;

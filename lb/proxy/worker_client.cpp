@@ -18,7 +18,8 @@ void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.readable = true;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.peer_closed = true;
   if ((events & EPOLLERR) != 0) return tunnel_broken(*client.exchange);
-  if ((events & EPOLLOUT) != 0 && !socket.outbox.empty()) {
+  if ((events & EPOLLOUT) != 0 && socket.tls && socket.tls->read_wants_write()) socket.readable = true;
+  if (may_flush(socket, events)) {
     if (!flush(socket)) return client_gone(client);
     if (socket.outbox.empty()) {
       on_client_writable(client);
@@ -58,6 +59,7 @@ void Worker::on_client_writable(ClientConnection& client) {
 }
 
 void Worker::read_client(ClientConnection& client) {
+  if (client.socket.tls && client.listener->mode == ListenMode::tcp) return shake_raw(client);
   // Bytes that no parser has seen yet come first: a pipelined request needs no recv.
   if (!client.inbox.empty() && client.scanner.scanned == 0) {
     const std::size_t have = client.inbox.size();
@@ -67,7 +69,8 @@ void Worker::read_client(ClientConnection& client) {
   }
   const auto wants_more = [&] {
     // One that is to be handed over takes its unread bytes along.
-    return client.state == State::head || (client.state == State::idle && client.inbox.empty() && !handing_);
+    return client.state == State::head ||
+           (client.state == State::idle && client.inbox.empty() && !leaves(client));
   };
   while (client.socket.readable && wants_more()) {
     const std::size_t have = client.inbox.size();
@@ -77,8 +80,10 @@ void Worker::read_client(ClientConnection& client) {
       case Received::Kind::blocked:
         return;
       case Received::Kind::broken:
+        if (client.socket.tls && !client.socket.tls->established()) return handshake_failed(client);
         return client_gone(client);
       case Received::Kind::eof:
+        say_goodbye(client.socket);
         return close_client(client);
       case Received::Kind::bytes:
         break;
@@ -136,7 +141,7 @@ void Worker::become_idle(ClientConnection& client) {
 }
 
 void Worker::become_idle_in_drain(ClientConnection& client) {
-  if (handing_) {
+  if (leaves(client)) {
     // At the end of the turn: our callers may hold more of its bytes, and they are served here.
     wheel_.set(client.timer, kNever);
     leaving_.push_back(client.handle);
@@ -183,12 +188,15 @@ void Worker::send_locally(ClientConnection& client, std::uint16_t status, std::s
 /// The last response has left. With nothing unread a close is enough; otherwise the kernel would answer what
 /// still comes with a reset, which destroys a response that the client has not read yet (RFC 9112 9.6).
 void Worker::shut_client(ClientConnection& client) {
+  say_goodbye(client.socket);
   if (!client.linger || client.socket.read_eof) {
     // At once rather than at the end of the turn: the end of the response may wait for the FIN to go with it.
+    client.socket.tls.reset();
     client.socket.fd.reset();
     return close_client(client);
   }
   ::shutdown(client.socket.fd.get(), SHUT_WR);
+  client.socket.tls.reset();  // what comes now is dropped unread
   client.socket.write_shut = true;
   client.state = State::lingering;
   client.inbox.clear();

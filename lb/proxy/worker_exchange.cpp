@@ -42,7 +42,7 @@ std::size_t Worker::begin_exchange(ClientConnection& client, const http::Request
   std::array<char, IpAddress::kTextMax> ip;
   const http::ForwardContext forward{
       .client_ip = {ip.data(), client.peer.write_text(ip.data())},
-      .proto = "http",
+      .proto = client.socket.tls ? "https" : "http",
       .via_name = "lb",
       .backend_host = "localhost",
   };
@@ -271,6 +271,11 @@ UpstreamConnection* Worker::connect_upstream(Exchange& exchange) {
   upstream->backend = exchange.backend;
   upstream->connecting = true;
   upstream->prefaced = exchange.upstreams->set().backend(exchange.backend).send_proxy != SendProxy::off;
+  if (!secure_upstream(exchange, *upstream)) {
+    upstream_connections_.retire(handle);
+    errno = EPROTO;
+    return nullptr;
+  }
   return upstream;
 }
 
@@ -397,6 +402,7 @@ bool Worker::recover(Exchange& exchange, int os_error, const char* what) {
       return false;
     }
     bump(counters_.upstream_connect_failures);
+    if (upstream != nullptr) upstream_handshake_failed(exchange);
     // Out of local ports towards this backend: another one may do, but this one is not to blame.
     if (os_error != EADDRNOTAVAIL) {
       exchange.upstreams->balancer().report_failure(exchange.backend, now_);
@@ -489,6 +495,7 @@ void Worker::close_upstream(UpstreamConnection& upstream) {
     upstream.exchange->upstream = nullptr;
     upstream.exchange = nullptr;
   } else {
+    say_goodbye(upstream.socket);
     upstream.upstreams->remove(upstream);
   }
   upstream_connections_.retire(upstream.handle);

@@ -21,7 +21,7 @@ using State = ClientConnection::State;
 void Worker::start_handoff() {
   handing_ = true;
   clients_.for_each([this](ClientConnection& client, Handle handle) {
-    if (client.state == State::idle) leaving_.push_back(handle);
+    if (client.state == State::idle && leaves(client)) leaving_.push_back(handle);
   });
   hand_over_leaving();
 }
@@ -52,7 +52,7 @@ void Worker::stop_handoff() {
   leaving_.clear();
   // Those that became idle in this very turn.
   clients_.for_each([this](ClientConnection& client, Handle) {
-    if (client.state != State::idle) return;
+    if (client.state != State::idle || client.socket.tls) return;
     wheel_.set(client.timer, now_ + config_.timeouts.quiet);
     if (client.socket.readable) resume_later(client);  // not read while it was to go
   });
@@ -71,7 +71,7 @@ void Worker::adopt(std::vector<HandedClient> handed) {
     socklen_t size = sizeof storage;
     ::getpeername(one.fd.get(), reinterpret_cast<sockaddr*>(&storage), &size);
     // Being added announces what waits in the socket already: bytes, an end, a reset.
-    ClientConnection* const client = add_client(std::move(one.fd), IpAddress::from(storage));
+    ClientConnection* const client = add_client(std::move(one.fd), IpAddress::from(storage), nullptr);
     if (client == nullptr) {
       bump(counters_.accept_errors);
       continue;

@@ -90,10 +90,8 @@ void Worker::refuse_preface(ClientConnection& client, std::string_view fault) {
   close_client(client);
 }
 
-/// The first bytes of a new connection to a backend. False, with errno: the connection is broken.
-bool Worker::send_preface(const Exchange& exchange) {
+std::string_view Worker::write_preface(const Exchange& exchange, std::span<char, kProxyWrittenMax> out) {
   const ClientConnection& client = *exchange.client;
-  UpstreamConnection& upstream = *exchange.upstream;
   IpAddress destination;
   if (client.told_destination) {
     destination = *client.told_destination;
@@ -103,12 +101,18 @@ bool Worker::send_preface(const Exchange& exchange) {
     ::getsockname(client.socket.fd.get(), reinterpret_cast<sockaddr*>(&storage), &size);
     destination = IpAddress::from(storage);
   }
-  std::array<char, kProxyWrittenMax> bytes;
   const auto write = exchange.upstreams->set().backend(exchange.backend).send_proxy == SendProxy::v1
                          ? write_proxy_v1
                          : write_proxy_v2;
-  return send_bytes(upstream.socket, token_of(upstream),
-                    {bytes.data(), write(client.peer, destination, bytes)});
+  return {out.data(), write(client.peer, destination, out)};
+}
+
+/// The first bytes of a new connection to a backend. False, with errno: the connection is broken.
+bool Worker::send_preface(const Exchange& exchange) {
+  UpstreamConnection& upstream = *exchange.upstream;
+  if (upstream.socket.tls) return true;  // its session has sent it already
+  std::array<char, kProxyWrittenMax> bytes;
+  return send_bytes(upstream.socket, token_of(upstream), write_preface(exchange, bytes));
 }
 
 }  // namespace lb

@@ -27,10 +27,12 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
     return;
   }
   if (upstream.connecting && exchange.raw) {
-    if ((events & EPOLLOUT) != 0) raw_connected(exchange);
+    // With TLS any event carries the handshake on.
+    if (((events & EPOLLOUT) != 0 || socket.tls) && shake_raw_upstream(exchange)) raw_connected(exchange);
     return;
   }
-  if ((events & EPOLLOUT) != 0 && !socket.outbox.empty()) {
+  if ((events & EPOLLOUT) != 0 && socket.tls && socket.tls->read_wants_write()) socket.readable = true;
+  if (may_flush(socket, events)) {
     const bool was_connecting = upstream.connecting;
     if (!flush(socket)) return upstream_write_failed(exchange, errno);
     if (was_connecting && socket.outbox.size() < exchange.request_bytes.size()) {
@@ -252,6 +254,7 @@ void Worker::response_done(Exchange& exchange, bool surplus_bytes) {
       close_upstream(upstream);
     }
   } else {
+    say_goodbye(upstream.socket);
     close_upstream(upstream);
   }
   release_backend(exchange);

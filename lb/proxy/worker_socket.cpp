@@ -10,12 +10,6 @@
 namespace lb {
 namespace {
 
-/// Bytes that the kernel holds because the peer has not acknowledged them. 0 when that cannot be told.
-int unsent_bytes(const Socket& socket) noexcept {
-  int bytes = 0;
-  return ::ioctl(socket.fd.get(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
-}
-
 /// A segment that is not full waits for what follows: the FIN, if `last` says that it comes at once.
 constexpr int send_flags(bool last) noexcept {
   return last ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
@@ -23,7 +17,14 @@ constexpr int send_flags(bool last) noexcept {
 
 }  // namespace
 
+int Worker::unsent_bytes(const Socket& socket) noexcept {
+  int bytes = 0;
+  return ::ioctl(socket.fd.get(), SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
 Worker::Received Worker::receive(Socket& socket, std::size_t offset, std::size_t size_max) {
+  if (socket.tls) [[unlikely]]
+    return receive_tls(socket, offset, size_max);
   for (;;) {
     const ssize_t n = ::recv(socket.fd.get(), scratch_.get() + offset, size_max, 0);
     if (n > 0) {
@@ -45,6 +46,8 @@ Worker::Received Worker::receive(Socket& socket, std::size_t offset, std::size_t
 }
 
 bool Worker::send_bytes(Socket& socket, Token token, std::string_view bytes, bool last) {
+  if (socket.tls) [[unlikely]]
+    return send_tls(socket, bytes);
   if (socket.outbox.empty()) {
     ssize_t n = 0;
     do {
@@ -65,6 +68,8 @@ bool Worker::send_gather(Socket& socket, Token token, const Gather& gather, bool
   if (pieces.size() == 1) {
     return send_bytes(socket, token, {static_cast<const char*>(pieces[0].iov_base), pieces[0].iov_len}, last);
   }
+  if (socket.tls) [[unlikely]]
+    return send_gather_tls(socket, gather);
   std::size_t sent = 0;
   if (socket.outbox.empty()) {
     msghdr message{};
@@ -88,6 +93,8 @@ bool Worker::send_gather(Socket& socket, Token token, const Gather& gather, bool
 }
 
 bool Worker::flush(Socket& socket) {
+  if (socket.tls) [[unlikely]]
+    return flush_tls(socket);
   if (socket.outbox.pipe() != nullptr) {
     if (!flush_pipe(socket)) return false;
     if (socket.outbox.pipe() != nullptr) {

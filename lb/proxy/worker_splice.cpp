@@ -8,23 +8,10 @@
 #include "lb/proxy/worker.hpp"
 
 namespace lb {
-namespace {
-
-/// Only what nobody has to encrypt or decrypt can pass unseen.
-template <class S>
-bool plain(const S& socket) noexcept {
-  if constexpr (requires { socket.tls; }) {
-    return !socket.tls;
-  } else {
-    return true;
-  }
-}
-
-}  // namespace
-
 /// One pipe full, or as much as is there. `copy`: nothing was moved, and the caller copies instead.
 Worker::Spliced Worker::splice(Socket& from, Socket& to, Token to_token, std::uint64_t bytes_max) {
-  if (!plain(from) || !plain(to)) return {Spliced::Kind::copy, 0};
+  // Only what nobody has to encrypt or decrypt can pass unseen.
+  if (from.tls || to.tls) return {Spliced::Kind::copy, 0};
   std::unique_ptr<SplicePipe> pipe = pipes_.acquire(now_);
   if (pipe == nullptr) return {Spliced::Kind::copy, 0};
   const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(bytes_max, kTurnBytesMax));

@@ -74,6 +74,7 @@ bool Worker::pump_one_way(Socket& from, Socket& to, Token to_token, std::uint64_
     if (!send_bytes(to, to_token, {scratch_.get(), received.size})) return false;
   }
   if (from.read_eof && to.outbox.empty() && !to.write_shut) {
+    say_goodbye(to);
     ::shutdown(to.fd.get(), SHUT_WR);
     to.write_shut = true;
   }

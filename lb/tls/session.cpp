@@ -31,9 +31,12 @@ struct SocketBio {
     auto* const session = static_cast<Session*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
     ssize_t n = 0;
-    do {
-      n = ::send(session->fd_, bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
+    while (!session->preamble_.empty()) [[unlikely]] {
+      n = send(*session, session->preamble_.data(), session->preamble_.size());
+      if (n > 0) session->preamble_.erase(0, static_cast<std::size_t>(n));
+      if (n < 0) break;
+    }
+    if (n >= 0) n = send(*session, bytes, static_cast<std::size_t>(size));
     if (n < 0) would_block_or_fail(bio, *session, false);
     return static_cast<int>(n);
   }
@@ -56,6 +59,13 @@ struct SocketBio {
   }
 
  private:
+  static ssize_t send(const Session& session, const char* bytes, std::size_t size) noexcept {
+    ssize_t n = 0;
+    do {
+      n = ::send(session.fd_, bytes, size, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n;
+  }
   static void would_block_or_fail(BIO* bio, Session& session, bool reading) {
     if (errno == EAGAIN) {
       reading ? BIO_set_retry_read(bio) : BIO_set_retry_write(bio);
@@ -184,10 +194,8 @@ bool Session::more_to_read() const noexcept {
 bool Session::resumed() const noexcept {
   return SSL_session_reused(ssl_.get()) == 1;
 }
-bool Session::take_established() noexcept {
-  if (announced_ || !established_) return false;
-  announced_ = true;
-  return true;
+bool Session::of_server() const noexcept {
+  return SSL_is_server(ssl_.get()) == 1;
 }
 
 std::string_view Session::version() const noexcept {

@@ -41,6 +41,9 @@ class Session final {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
+  /// Bytes that go before everything of TLS, in the clear: a PROXY header. Before the handshake.
+  void say_first(std::string_view bytes) { preamble_ = bytes; }
+
   /// Goes on with the handshake; ok once it is done. Reading and writing do this too.
   Io handshake();
   /// At least one byte with ok, and at most `size`.
@@ -60,11 +63,19 @@ class Session final {
   [[nodiscard]] bool established() const noexcept { return established_; }
   [[nodiscard]] bool resumed() const noexcept;
   /// True once, when the handshake is done.
-  [[nodiscard]] bool take_established() noexcept;
+  [[nodiscard]] bool take_established() noexcept {
+    if (announced_ || !established_) return false;
+    announced_ = true;
+    return true;
+  }
+  /// This end is the server.
+  [[nodiscard]] bool of_server() const noexcept;
   /// After a failure: the peer spoke plain HTTP.
   [[nodiscard]] bool plain_http() const noexcept { return plain_http_; }
   /// Why it failed, one line: "certificate verify failed (self-signed certificate)".
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
+  /// errno of the receive or send that failed it, or 0.
+  [[nodiscard]] int os_error() const noexcept { return os_error_; }
 
   /// "TLSv1.3", the protocol agreed on by ALPN, the name that the client asked for; "" where there is none.
   [[nodiscard]] std::string_view version() const noexcept;
@@ -89,6 +100,7 @@ class Session final {
   bool plain_http_ = false;
   bool dead_ = false;
   std::string error_;
+  std::string preamble_;  // not sent yet
 };
 
 }  // namespace lb::tls
