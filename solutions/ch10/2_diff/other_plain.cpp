@@ -31,6 +31,9 @@ Shown show(bool value) {
 Shown show(std::uint32_t value) {
   return {std::to_string(value), std::to_string(value)};
 }
+Shown show(std::uint64_t value) {
+  return {std::to_string(value), std::to_string(value)};
+}
 Shown show(double value) {
   return {number_words(value), number_words(value)};
 }
