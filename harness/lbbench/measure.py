@@ -124,7 +124,7 @@ class Session:
         proxies = [p for p in map(self._proxy, names) if p is not None]
         if workload.tls != "none":
             for proxy in [p for p in proxies if not p.tls_port]:
-                self.factory.note(f"{proxy.name} has no TLS yet and was left out of the TLS workloads")
+                self.factory.note(f"{proxy.name} has no TLS and was left out of the TLS workloads")
             proxies = [p for p in proxies if p.tls_port]
         rate = self.options.rate if workload.kind == "latency" else 0
         rounds = {proxy.name: [] for proxy in proxies}

@@ -128,9 +128,11 @@ def lb_config(backend_port, port, workers=1):
 
 
 def lb_tls_config(backend_port, port, tls_port, crt, key):
-    """The same with a second listener. None while lb has no TLS on listeners."""
-    del backend_port, port, tls_port, crt, key
-    return None
+    """The same with a second listener."""
+    tls = {"certificates": [{"cert": str(crt), "key": str(key)}]}
+    config = lb_config(backend_port, port)
+    config["listen"] = [config["listen"], {"address": f"127.0.0.1:{tls_port}", "tls": tls}]
+    return config
 
 
 class Factory:
@@ -182,9 +184,11 @@ class Factory:
         port, tls_port = wire.free_port(), wire.free_port()
         path = where / "lb.json"
         crt, key, _ = certificate(self.directory)
-        config = lb_tls_config(self.origin.port, port, tls_port, crt, key) if name == "lb" else None
-        if config is None or not self._accepts(path, config):
-            config, tls_port = lb_config(self.origin.port, port, 2 if name == "lb-2-workers" else 1), 0
+        config = lb_tls_config(self.origin.port, port, tls_port, crt, key)
+        if name == "lb-2-workers":
+            config, tls_port = lb_config(self.origin.port, port, workers=2), 0
+        elif not self._accepts(path, config):  # an older lb, by LB_BIN
+            config, tls_port = lb_config(self.origin.port, port), 0
         path.write_text(json.dumps(config, indent=1))
         argv = [paths.lb_binary(), "-c", path, "--control", where / "lb.sock"]
         return Proxy(name, argv, port, tls_port, log=where / "log")

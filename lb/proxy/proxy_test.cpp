@@ -73,7 +73,9 @@ TEST(ProxyWire, KeepsBothConnectionsForTheNextRequest) {
 TEST(ProxyWire, ARequestCutAtEveryBoundaryIsTheSameRequest) {
   ScriptedBackend backend{answering([](const std::string& request) {
     const std::string body = std::to_string(request.size());
-    return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    // With a Date of its own, as one that the proxy adds changes with the second.
+    return "HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 08:00:00 GMT\r\nContent-Length: " +
+           std::to_string(body.size()) + "\r\n\r\n" + body;
   })};
   ProxyUnderTest proxy{to_backend(backend.port())};
   const std::string request = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789";
