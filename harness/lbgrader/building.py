@@ -18,6 +18,7 @@ import resource
 import signal
 import stat
 import subprocess
+import sys
 import time
 
 from . import explain
@@ -28,6 +29,7 @@ TOOLS = ("lb_backend", "lb_traffic", "lb_ledger")
 SOURCE_BYTES_MAX = 1 << 20
 COMPILE_SECONDS_MAX = 120
 BASE_SECONDS_MAX = 1800
+SILENT_SECONDS_MAX = 5
 COMPILE_MEMORY_MAX = 6 << 30
 _FORBIDDEN = re.compile(rb'^[ \t]*(?:#|%:)[ \t]*include(?:_next)?[ \t]*'
                         rb'["<]((?:/|[^">]*\.\./|solutions/|fixtures/)[^">]*)',
@@ -133,19 +135,33 @@ def _locked(preset):
 
 
 def _base_call(preset, targets):
-    with _locked(preset):
+    with _locked(preset), subprocess.Popen(
+            ["tools/build.sh", preset, *targets], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True) as build:
         try:
-            done = subprocess.run(["tools/build.sh", preset, *targets], cwd=ROOT, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                  timeout=BASE_SECONDS_MAX, check=False)
-        except subprocess.TimeoutExpired as error:
+            output = _output_of(build)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(build.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             raise CouldNotGrade(f"the balancer's own build (preset {preset}) did not end",
                                 "environment") from error
-    if done.returncode != 0:
-        sentence, _, lines = explain.compile_error(done.stdout, "the tree")
+    if build.returncode != 0:
+        sentence, _, lines = explain.compile_error(output, "the tree")
         error = CouldNotGrade(f"the tree around the exercises does not compile: {sentence}", "environment")
         error.log = lines
         raise error
+
+
+def _output_of(build):
+    """What it prints, when it has ended. Whoever waits for long is told why."""
+    try:
+        return build.communicate(timeout=SILENT_SECONDS_MAX)[0]
+    except subprocess.TimeoutExpired:
+        print("building what surrounds the exercises: at first that takes minutes", file=sys.stderr,
+              flush=True)
+    return build.communicate(timeout=BASE_SECONDS_MAX)[0]
 
 
 # ---- the submission's part -------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import html
 import pathlib
 import re
 
-from . import grading
+from . import grading, results
 from .terminal import MARKS, Text, notes_of
 
 _PARTS = pathlib.Path(__file__).resolve().parent / "page_parts"
@@ -22,10 +22,7 @@ def render(grade):
     """The page as text."""
     full = grade.full_marks
     sections = "\n".join(_exercise(result) for result in grade.exercises)
-    failed = [check for check in grade.checks() if check.verdict == "fail"]
-    lead = ("Everything passes." if full else f"{len(failed)} check{'s' * (len(failed) != 1)} failed."
-            if failed
-            else "Not everything could be judged.")
+    lead = "Everything passes." if full else _lead(grade)
     notes = "".join(f"<p class=note>{_e(note)}</p>" for note in notes_of(grade))
     facts = {"seed": grade.seed, "started": grade.started, "took": f"{grade.seconds:.1f} s",
              "sanitizers": "AddressSanitizer, UBSan", "contained": ", ".join(grade.containment)
@@ -45,6 +42,19 @@ class=num>Time</tr></thead><tbody> {"".join(_row(result) for result in
 grade.exercises)}</tbody></table></section> {sections}
 </main></body></html>
 """
+
+
+def _lead(grade):
+    """What failed, in a sentence; what is not written yet has not failed."""
+    judged = [result for result in grade.exercises if result.state == grading.GRADED]
+    failed = [check for result in judged for check in result.checks if check.verdict == "fail"]
+    parts = [f"{len(failed)} check{'s' * (len(failed) != 1)} failed"] if failed else []
+    unwritten = [result.name for result in grade.exercises if result.state == grading.NOT_WRITTEN]
+    parts += [f"{', '.join(unwritten)} not implemented yet"] if unwritten else []
+    refused = [result.name for result in grade.exercises if result.state in (
+        results.NO_COMPILE, results.NOT_ACCEPTED, grading.MISSING)]
+    parts += [f"{', '.join(refused)} could not be built"] if refused else []
+    return "; ".join(parts) + "." if parts else "Not everything could be judged."
 
 
 def _row(result):
