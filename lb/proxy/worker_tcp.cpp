@@ -4,9 +4,8 @@
 //
 //   accept --begin_raw--> connecting --raw_connected--> tunnel --> both ends closed, or a reset
 //                           |    ^
-//                           +----+ the next backend, at most kAttemptsMax; then, or when it waited in vain
-//                           for
-//                                  one below its limit, the client's connection is reset
+//                           +----+ the next backend, at most kAttemptsMax; then, or when none
+//                                  came below its limit in time, the client's connection is reset
 #include <sys/socket.h>
 
 #include <cerrno>
