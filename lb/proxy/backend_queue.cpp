@@ -3,13 +3,12 @@
 namespace lb {
 
 BackendQueue::Entry BackendQueue::enter(std::uint32_t worker) noexcept {
-  const std::uint32_t before = waiting_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint32_t before = waiting_.fetch_add(1, std::memory_order_acq_rel);
   if (before >= size_max_) {
     waiting_.fetch_sub(1, std::memory_order_relaxed);
     return Entry::full;
   }
   lanes_[worker].waiting.fetch_add(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   return before == 0 ? Entry::first : Entry::behind;
 }
 
@@ -19,8 +18,7 @@ void BackendQueue::leave(std::uint32_t worker) noexcept {
 }
 
 std::optional<std::uint32_t> BackendQueue::next_turn() noexcept {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!anybody_waits()) return std::nullopt;
+  if (waiting_.fetch_add(0, std::memory_order_acq_rel) == 0) return std::nullopt;
   const std::uint32_t last = last_turn_.load(std::memory_order_relaxed);
   for (std::uint32_t i = 1; i <= workers_; ++i) {
     const std::uint32_t worker = (last + i) % workers_;
