@@ -138,3 +138,10 @@ def test_a_full_backend_is_no_reason_for_the_backup(backends, start_lb):
         slow.read_head()
         assert fetch(lb.address).status == 503
     process.wait_until(lambda: fetch(lb.address).backend == "b1", what="the place to be free again")
+
+
+def test_the_status_tells_backups(backends, start_lb):
+    lb = start_lb(backends=[backends.config("b1"), backends.config("b2", backup=True)], slow_start=30)
+    listed = process.wait_until(lambda: lb.status().get("backends"), what="the backends in the status")
+    told = [(backend["name"], backend["backup"], backend["share_percent"]) for backend in listed]
+    assert told == [("b1", False, 100), ("b2", True, 100)]

@@ -71,6 +71,8 @@ std::string state_words(const OrderedJson& backend) {
            (reason.empty() || reason == "-" ? "" : ": " + reason);
   }
   if (flag_of(backend, "aside", false)) return "  put aside";
+  const auto share = number_of(backend, "share_percent");
+  if (share > 0 && share < 100) return fmt::format("  slow start, {} % of its weight", share);
   return standing == "up" && text_of(backend, "since_s") != "-" ? "  up" : "";
 }
 
@@ -81,7 +83,8 @@ void append_backends(std::string& out, const OrderedJson& json) {
   for (const OrderedJson& backend : backends) {
     out += fmt::format("  {:<24} {:<24} {:>6} in flight {:>10} requests {:>6} failed{}\n",
                        text_of(backend, "name"), text_of(backend, "endpoint"), text_of(backend, "in_flight"),
-                       text_of(backend, "requests"), text_of(backend, "failures"), state_words(backend));
+                       text_of(backend, "requests"), text_of(backend, "failures"),
+                       (flag_of(backend, "backup", false) ? "  backup" : "") + state_words(backend));
   }
   const auto total = static_cast<std::size_t>(number_of(json, "backends_total"));
   if (total > backends.size()) out += fmt::format("  ... and {} more\n", total - backends.size());

@@ -308,6 +308,8 @@ std::vector<Proxy::BackendStatus> Proxy::backends() const {
                                    .aside = state.aside_until_ns.load(std::memory_order_relaxed) > now_ns,
                                    .resolved = !set->address(i).empty(),
                                    .standing = standing_name(set->balancer().standing(i, now))});
+    result.back().backup = backend.backup;
+    result.back().share_percent = static_cast<std::uint32_t>(set->balancer().share(i, now) * 100);
     if (health == nullptr) continue;
     UpstreamHealth::Finding finding = health->finding(i);
     result.back().reason = std::move(finding.failure);

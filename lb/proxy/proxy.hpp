@@ -113,6 +113,8 @@ class Proxy final {
     std::string standing;       // "up", "aside", "ejected" or "down"
     std::string reason;         // of the last failed health check, or why it was ejected; may be empty
     std::int64_t since_s = -1;  // how long health checks have said up or down; -1: there are none
+    bool backup = false;
+    std::uint32_t share_percent = 100;  // of its weight: less in slow start
   };
   [[nodiscard]] std::vector<BackendStatus> backends() const;
 

@@ -176,7 +176,8 @@ void Generation::send_status(std::uint64_t token) {
     status.backends.push_back({backend.name, backend.endpoint, backend.requests, backend.failures,
                                backend.in_flight, backend.aside, backend.resolved, backend.standing,
                                backend.reason, backend.since_s >= 0,
-                               static_cast<std::uint64_t>(std::max<std::int64_t>(backend.since_s, 0))});
+                               static_cast<std::uint64_t>(std::max<std::int64_t>(backend.since_s, 0)),
+                               backend.backup, backend.share_percent});
   }
   // One that cannot be sent (a long one takes a descriptor) is missed, and no reason to leave the supervisor.
   auto sent = send_message(channel_, status);

@@ -70,7 +70,7 @@ void fields(A& a, StatusRequestMessage& m) {
 template <class A>
 void fields(A& a, BackendEntry& m) {
   a(m.name, m.endpoint, m.requests, m.failures, m.in_flight, m.aside, m.resolved, m.standing, m.reason,
-    m.checked, m.since_s);
+    m.checked, m.since_s, m.backup, m.share_percent);
 }
 template <class A>
 void fields(A& a, StatusMessage& m) {

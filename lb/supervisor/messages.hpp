@@ -191,6 +191,8 @@ struct BackendEntry {
   std::string reason{};
   bool checked = false;       // by health checks; then
   std::uint64_t since_s = 0;  // they have said the same for so long
+  bool backup = false;
+  std::uint64_t share_percent = 100;  // of its weight: less in slow start
   friend bool operator==(const BackendEntry&, const BackendEntry&) = default;
 };
 

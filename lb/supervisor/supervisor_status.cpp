@@ -277,6 +277,8 @@ std::string Supervisor::status_json() const {
                                   {"resolved", backend.resolved},
                                   {"standing", backend.standing},
                                   {"reason", backend.reason},
+                                  {"backup", backend.backup},
+                                  {"share_percent", backend.share_percent},
                                   {"since_s", backend.checked ? Json(backend.since_s) : Json()}});
     }
   }
