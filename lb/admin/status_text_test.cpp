@@ -49,5 +49,14 @@ TEST(StatusText, SurvivesOtherVersionsAndNonsense) {
   }
 }
 
+TEST(StatusText, TellsBackupsAndSlowStart) {
+  const std::string text = status_text(
+      R"({"ok":true,"backends":[{"name":"b1","share_percent":42},{"name":"b2","backup":true,"share_percent":100},
+          {"name":"b3","backup":true,"standing":"down","since_s":7,"share_percent":10}]})");
+  EXPECT_NE(text.find("failed  slow start, 42 % of its weight\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("failed  backup\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("failed  backup  down for 7 s\n"), std::string::npos) << text;
+}
+
 }  // namespace
 }  // namespace lb
