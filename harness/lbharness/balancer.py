@@ -42,6 +42,13 @@ def run_cli(*arguments, binary=None, timeout=60.0, cwd=None, stdin=None):
     return CliResult(result.returncode, result.stdout, result.stderr)
 
 
+# Listeners of a run that speak something else than plain HTTP, by the names of profiles.PROTOCOLS.
+PROTOCOL_LISTENERS = {
+    "tcp": {"address": "127.0.2.1:0", "mode": "tcp"},
+    "proxied": {"address": "127.0.2.2:0", "proxy_protocol": {"from": ["127.0.0.0/8"]}},
+}
+
+
 class Balancer(Target):
     """`base`: keys of the configuration that the plan does not touch (or, with keep_shape, an operator's
     whole file, of which only backends and additional listeners change)."""
@@ -59,6 +66,7 @@ class Balancer(Target):
         binary=None,
         base=None,
         keep_shape=False,
+        protocols=(),
         seed=1,
         pid_file=True,
         log_format="json",
@@ -69,6 +77,7 @@ class Balancer(Target):
         self.binary = paths.executable(binary) if binary else paths.lb_binary()
         self.base = dict(base or {})
         self.keep_shape = keep_shape
+        self.protocols = tuple(protocols)
         self.seed, self.log_format = seed, log_format
         self.config_path = self.directory / "lb.json"
         self.pid_path = self.directory / "lb.pid" if pid_file else None
@@ -87,6 +96,8 @@ class Balancer(Target):
             config["algorithm"] = state.algorithm
             config["workers"] = state.workers
             config.setdefault("drain_timeout", 30)
+        if self.protocols:
+            config["listen"] = [*_listen_of(config), *(PROTOCOL_LISTENERS[name] for name in self.protocols)]
         if state.extra_listeners:
             config["listen"] = [*_listen_of(config), *(f"{host}:0" for host in state.extra_listeners)]
             config.pop("listen_port", None)
@@ -220,6 +231,11 @@ class Balancer(Target):
             for entry in self.status()["listeners"]
         ]
 
+    def protocol_addresses(self):
+        """{name: address to connect to} of `protocols`."""
+        actual = dict(self.listeners())
+        return {name: actual[PROTOCOL_LISTENERS[name]["address"]] for name in self.protocols}
+
     def generations(self):
         return self.status()["generations"]
 
@@ -347,8 +363,11 @@ class Balancer(Target):
             if answer.details.get(key) != serving[0][key]:
                 wrong.append(f"{key}: the answer says {answer.details.get(key)}, status {serving[0][key]}")
         want = planned.state.label_text
+        others = {PROTOCOL_LISTENERS[name]["address"] for name in self.protocols}  # the load looks at these
         addresses = [
-            (entry["endpoint"], wire.parse_address(entry["address"])) for entry in status["listeners"]
+            (entry["endpoint"], wire.parse_address(entry["address"]))
+            for entry in status["listeners"]
+            if entry["endpoint"] not in others
         ]
         extra = {text: address for text, address in addresses if address != self.address}
         for where, address in [("the main address", self.address), *extra.items()]:

@@ -41,8 +41,32 @@ def _others(scale):
     ]
 
 
-def profile(name, rate=None):
-    """The spec of lb_traffic. `rate`: requests per second, about; None: the profile's own; 0: flat out."""
+PROXY_HEADER = "PROXY TCP4 192.0.2.1 198.51.100.1 40000 80\r\n"
+# Beginnings of names of streams, and what goes through them, for people.
+PROTOCOLS = {"tcp": "TCP mode", "proxied": "PROXY header"}
+
+
+def _protocols(targets):
+    """Load on listeners of other protocols. `targets`: {one of PROTOCOLS: address}."""
+    streams = []
+    for protocol, params in (("tcp", {"tunneled": True}), ("proxied", {"preface": PROXY_HEADER})):
+        if protocol not in targets:
+            continue
+        common = {"target": targets[protocol]}
+        ended = {**params, "lifetime_ms": [200, 1500], "end": "half_close"}
+        streams += [
+            {"name": f"{protocol}_new", "kind": "new", "clients": 8, "rate": 60, "params": params, **common},
+            {"name": f"{protocol}_tunnel", "kind": "upgrade", "clients": 6, "params": ended, **common},
+        ]
+    if "proxied" in targets:
+        keeps = {"target": targets["proxied"], "params": {"preface": PROXY_HEADER}}
+        streams.append({"name": "proxied", "kind": "keepalive", "clients": 16, "think_ms": [0, 300], **keeps})
+    return streams
+
+
+def profile(name, rate=None, targets=None):
+    """The spec of lb_traffic. `rate`: requests per second, about; None: the profile's own; 0: flat out.
+    `targets`: see _protocols; for the profiles with every kind of traffic."""
     if name == "blast" or rate == 0:
         streams = [
             {"name": "new", "kind": "new", "clients": 16},
@@ -68,6 +92,8 @@ def profile(name, rate=None):
         raise ValueError(f"no profile {name!r}")
     if name in ("mixed", "quick") and rate == 0:
         streams += _others(1)
+    if name in ("mixed", "quick"):
+        streams += _protocols(targets or {})
     timeout_ms = 2000 if name == "quick" else 10000
     return {"streams": streams, "defaults": {"timeout_ms": timeout_ms, "connect_timeout_ms": 5000}}
 

@@ -170,6 +170,7 @@ class ZeroDropRun:
             binary=options.lb or None,
             base=base,
             keep_shape=base is not None,
+            protocols=() if base is not None else tuple(profiles.PROTOCOLS),
             seed=options.seed,
         )
 
@@ -197,7 +198,11 @@ class ZeroDropRun:
 
     def _measure(self, plan):
         options = self.options
-        spec = profiles.profile(options.profile, options.rate)
+        targets = {
+            name: format_address(address)
+            for name, address in getattr(self.target, "protocol_addresses", dict)().items()
+        }
+        spec = profiles.profile(options.profile, options.rate, targets)
         self.has_race = any(s["kind"] == "race" for s in spec["streams"])
         self.observer.phase("traffic")
         self._open_traffic(spec, "traffic")

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from .profiles import PROTOCOLS
 from .terminal import Painter
 from .words import NOT_DROPS, OUTCOME_TEXT, in_order, kind_text
 
@@ -96,6 +97,7 @@ def _kinds_table(result, paint):
         data = kinds[kind]
         latency = result["latency_by_kind"].get(kind) or data["latency"]
         out.append(_row(kind_text(kind), data["attempts"], data["drops"], latency, paint))
+    out += _protocol_rows(result, paint)
     totals = result["ledger"]["totals"]
     out.append(paint("─" * len(header), "dim"))
     out.append(_row("all", totals["attempts"], totals["drops"], None, paint))
@@ -103,6 +105,21 @@ def _kinds_table(result, paint):
         latency = result["latency"].get(name)
         if latency and latency.get("all"):
             out.append(_row(text, latency["all"]["n"], None, latency, paint))
+    return out
+
+
+def _protocol_rows(result, paint):
+    """What of all that went through listeners of other protocols."""
+    out = []
+    for protocol, text in PROTOCOLS.items():
+        streams = [
+            data
+            for name, data in result["ledger"].get("streams", {}).items()
+            if name == protocol or name.startswith(protocol + "_")
+        ]
+        if streams:
+            attempts, drops = (sum(data[key] for data in streams) for key in ("attempts", "drops"))
+            out.append(_row(f"  of it: {text}", attempts, drops, None, paint))
     return out
 
 

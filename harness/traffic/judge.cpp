@@ -181,6 +181,8 @@ void Case::check_removed(Item& item, const Sighting* first, const Sighting* last
   if (first == last && item.outcome == Outcome::ok) look(item.backend, r.t_end);
   if (!since) return;
   const bool fresh = r.t_connect_begin >= *since;
+  // In TCP mode there are no requests: a connection keeps the backend that it was given when it began.
+  if (!fresh && (r.flags & kTrafficTunneled) != 0) return;
   ++removed.requests;
   if (fresh) ++removed.on_new_connections;
   ++removed.by_backend[backends[backend]];

@@ -48,6 +48,7 @@ enum TrafficFlag : std::uint8_t {
   kTrafficKeptAlive = 2,
   kTrafficHadBody = 4,
   kTrafficNotIdempotent = 8,
+  kTrafficTunneled = 16,
 };
 
 struct TrafficRecord {

@@ -83,6 +83,7 @@ void TrafficEngine::on_connected(Connection& c) {
   c.t_connected = c.progress = now_ns();
   c.local_port = local_port(c.fd.get());
   c.state = State::open;
+  c.out += spec.preface;
   if (spec.send_after_ms.high > 0) {
     c.progress += spec.send_after_ms.pick(clients_[c.client].random) * kMilli;  // nothing can move before
     return arm(c, TimerKind::send_after, c.progress);
@@ -113,6 +114,7 @@ TrafficEngine::Exchange& TrafficEngine::add_exchange(Connection& c, Nanos due) {
   if (x.body > 0) x.record.flags |= kTrafficHadBody;
   x.to_head = spec.method == "HEAD";
   const bool idempotent = spec.method.empty() ? x.body == 0 : is_idempotent(spec.method);
+  if (spec.tunneled) x.record.flags |= kTrafficTunneled;
   if (!idempotent) x.record.flags |= kTrafficNotIdempotent;
   ++in_flight_;
   ++counters_[c.stream].in_flight;

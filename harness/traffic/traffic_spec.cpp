@@ -119,6 +119,12 @@ Read read_param(StreamSpec& s, const std::string& key, const Json& value) {
   if (key == "query") return good_if(text(value, s.query) && s.query.find(' ') == std::string::npos);
   if (key == "host") return good_if(text(value, s.host));
   if (key == "headers") return good_if(headers(value, s.headers));
+  if (key == "preface") {
+    if (!value.is_string()) return Read::bad;
+    s.preface = value.get<std::string>();  // any bytes: a PROXY header ends with CR LF
+    return Read::good;
+  }
+  if (key == "tunneled") return good_if(flag(value, s.tunneled));
   if (key == "chunked_response") return good_if(flag(value, s.chunked_response));
   if (key == "chunked_request") return good_if(flag(value, s.chunked_request));
   if (key == "expect") return good_if(flag(value, s.expect));

@@ -48,6 +48,8 @@ struct StreamSpec {
   std::string query;
   std::string host = "lb.test";
   std::string headers;  // "Name: value\r\n" each
+  std::string preface;    // the first bytes of each connection
+  bool tunneled = false;  // through TCP mode: the backend is that of the connection, not of the request
   bool chunked_response = false;
   bool chunked_request = false;
   bool expect = false;
