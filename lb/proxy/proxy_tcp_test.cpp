@@ -180,6 +180,22 @@ TEST(ProxyTcp, ABackendHasAtMostItsConnections) {
   EXPECT_TRUE(second.at_end());
 }
 
+TEST(ProxyTcp, AConnectionWaitsForABackendThatIsFull) {
+  ScriptedBackend backend{echo};
+  Config config = tcp_to(backend);
+  config.backends[0].max_connections = 1;
+  ProxyUnderTest proxy{config};
+  Wire first = proxy.connect();
+  EXPECT_TRUE(proxy.counted([](const CounterTotals& c) { return c.tunnels_open == 1; }));
+  Wire second = proxy.connect();
+  second.send("early");
+  second.finish_sending();
+  EXPECT_TRUE(proxy.counted([](const CounterTotals& c) { return c.queue_waiting == 1; }));
+  first.finish_sending();
+  EXPECT_TRUE(first.at_end());
+  EXPECT_EQ(second.read_to_end(), "early");
+}
+
 TEST(ProxyTcp, ASilentTunnelEndsAndASilentConnectTooAfterItsTimeout) {
   ScriptedBackend backend{[](Wire& wire) { (void)wire.read_to_end(); }};
   Config config = tcp_to(backend);
