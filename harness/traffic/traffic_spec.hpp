@@ -47,7 +47,7 @@ struct StreamSpec {
   std::string path = "/any";
   std::string query;
   std::string host = "lb.test";
-  std::string headers;  // "Name: value\r\n" each
+  std::string headers;    // "Name: value\r\n" each
   std::string preface;    // the first bytes of each connection
   bool tunneled = false;  // through TCP mode: the backend is that of the connection, not of the request
   bool chunked_response = false;
