@@ -112,7 +112,8 @@ class ZeroDropRun:
             plan = self._start()
             versions = {"balancer": self.target.version()}
             self.environment = environment.describe(self.options, versions)
-            main, frozen_plan = plan[: self.options.reloads], plan[self.options.reloads :]
+            reloads = self.options.reloads
+            main, frozen_plan = plan[:reloads], plan[reloads:]
             self._measure(main)
             if frozen_plan and not self.problems and not self.interrupted:
                 self._measure_frozen(frozen_plan)
