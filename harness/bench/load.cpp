@@ -309,9 +309,11 @@ LoadResult Load::prepare() {
   result_ = {};
   end_ns_ = now() + 120 * kSecond;
   std::uint64_t opened = 0;
-  while (result_.requests + result_.errors < connections_.size() && now() < end_ns_) {
+  const std::uint64_t wanted = options_.close ? 1 : connections_.size();
+  const auto over = [&] { return connections_[0]->state == Connection::State::closed; };
+  while (now() < end_ns_ && (result_.requests + result_.errors < wanted || (options_.close && !over()))) {
     // A hundred handshakes at a time: a listener's queue must not be what is measured.
-    while (opened < connections_.size() && opened - result_.requests - result_.errors < 100) {
+    while (opened < wanted && opened - result_.requests - result_.errors < 100) {
       send_request(*connections_[opened++], 0);
     }
     turn(now(), now() + kSecond);

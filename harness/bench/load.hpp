@@ -49,7 +49,8 @@ class Load final {
   Load(const Load&) = delete;
   Load& operator=(const Load&) = delete;
 
-  /// Opens every connection and has one request answered on each. Not for `close`.
+  /// Opens every connection and has one request answered on each. With `close` one alone, which is over then:
+  /// it brings the session that others resume.
   LoadResult prepare();
   LoadResult run();
 

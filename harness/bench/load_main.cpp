@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
   options.target = "/x?size=" + std::to_string(options.body_bytes);
 
   Load load{options};
-  print("ready", options.close ? LoadResult{} : load.prepare());
+  print("ready", load.prepare());
   for (std::string line; std::getline(std::cin, line);) print("done", load.run());
   return 0;
 }
