@@ -3,12 +3,13 @@
 namespace lb {
 
 BackendQueue::Entry BackendQueue::enter(std::uint32_t worker) noexcept {
+  // The lane first: who sees the request in the sum must find it in a lane.
+  lanes_[worker].waiting.fetch_add(1, std::memory_order_relaxed);
   const std::uint32_t before = waiting_.fetch_add(1, std::memory_order_acq_rel);
   if (before >= size_max_) {
-    waiting_.fetch_sub(1, std::memory_order_relaxed);
+    leave(worker);
     return Entry::full;
   }
-  lanes_[worker].waiting.fetch_add(1, std::memory_order_relaxed);
   return before == 0 ? Entry::first : Entry::behind;
 }
 

@@ -3,8 +3,8 @@
 // backends: each keeps its own requests in order (worker_queue.cpp), and the turns go round among the workers
 // in which somebody waits. Lock-free; any thread.
 //
-// No wake-up is lost: who frees a place looks for waiting requests after that, who waits looks for a free
-// place after it has entered, and a full fence stands between in both.
+// No wake-up is lost: who frees a place asks for the next turn after that, who waits looks for a free place
+// after it has entered, and both change the same counter: whichever comes second sees what the other did.
 #pragma once
 
 #include <atomic>
