@@ -72,7 +72,8 @@ bool is_place(std::string_view key) {
 std::string whole_backend(const Json& backend) {
   std::string text = bare_words(address_of(backend));
   for (const auto& [key, value] : backend.items()) {
-    if (!is_place(key) && (key == "weight" || value != 0)) text += ", " + key + " " + words_of(key, value);
+    const bool shown = key == "weight" || (value != 0 && value != false);
+    if (!is_place(key) && shown) text += ", " + key + " " + words_of(key, value);
   }
   return text;
 }
