@@ -193,7 +193,10 @@ int ServerContext::on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, E
       EVP_MAC_CTX_set_params(mac, parameters.data()) != 1) {
     return -1;
   }
-  return key == &ring->front() ? 1 : 2;
+  if (sealing == 1) return 1;
+  // A client of TLS 1.3 uses a ticket once (RFC 8446 C.4): without a new one only every other connection
+  // resumes.
+  return key == &ring->front() && SSL_version(ssl) < TLS1_3_VERSION ? 1 : 2;
 }
 
 std::string ciphers_fault(const std::string& ciphers) {
