@@ -250,7 +250,11 @@ void survives(const M& message) {
 }
 
 TEST(Messages, SurviveTheTripAndRefuseEveryCut) {
-  survives(StartMessage{.seed = ~0ULL, .from_text = true, .config_path = "/x/\xff.json", .access_log = "-"});
+  survives(StartMessage{.seed = ~0ULL,
+                        .from_text = true,
+                        .config_path = "/x/\xff.json",
+                        .access_log = "-",
+                        .ticket_keys = std::string(160, '\0') + "\xff"});
   survives(LoadedMessage{.hash = 7, .pid_file = "/p", .admin_socket = "/s"});
   survives(ProceedMessage{.number = -3, .control_path = "/c", .labels = {"a", "", "b"}});
   survives(FailedMessage{.failure = 3, .reason = "because\nof this"});

@@ -19,6 +19,7 @@
 #include "lb/config/diff.hpp"
 #include "lb/supervisor/child_process.hpp"
 #include "lb/supervisor/generation_impl.hpp"
+#include "lb/tls/ticket_keys.hpp"
 
 namespace lb {
 namespace {
@@ -207,13 +208,18 @@ bool Generation::serve(AdoptedListeners listeners, Instant listen_begin) {
   }
   ready_.phases.push_back({"listen", microseconds_since(listen_begin)});
   const Instant warm_begin = monotonic_now();
+  auto ring = tls::parse_ticket_ring(options_.ticket_keys);
+  if (!ring) return fail(StartFailure::other, ring.error().message);
+  auto ticket_keys = std::make_shared<tls::TicketKeys>();
+  ticket_keys->set(std::move(*ring));
   auto plane =
       deps_.make_data_plane({.config = config_,
                              .generation = static_cast<std::uint64_t>(number_),
                              .seed = mix64(options_.seed + static_cast<std::uint64_t>(number_)),
                              .listeners = std::move(listeners.sockets),
                              .log = log_.get(),
-                             .access_log_format = options_.log_json ? LogFormat::json : LogFormat::text});
+                             .access_log_format = options_.log_json ? LogFormat::json : LogFormat::text,
+                             .ticket_keys = std::move(ticket_keys)});
   if (!plane) return fail(StartFailure::other, plane.error().message);
   plane_ = std::move(*plane);
   plane_->start();

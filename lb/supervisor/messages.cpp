@@ -8,7 +8,7 @@ namespace lb {
 template <class A>
 void fields(A& a, StartMessage& m) {
   a(m.seed, m.from_text, m.format, m.config_path, m.has_previous, m.previous_format, m.log_path, m.log_json,
-    m.log_colour, m.override_access_log, m.access_log);
+    m.log_colour, m.override_access_log, m.access_log, m.ticket_keys);
 }
 template <class A>
 void fields(A& a, LoadedMessage& m) {

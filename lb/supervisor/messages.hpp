@@ -59,6 +59,7 @@ struct StartMessage {
   bool log_colour = false;
   bool override_access_log = false;
   std::string access_log{};
+  std::string ticket_keys{};  // of TLS sessions, the newest first (tls/ticket_keys.hpp); in memory only
   friend bool operator==(const StartMessage&, const StartMessage&) = default;
 };
 

@@ -63,7 +63,8 @@ void Supervisor::spawn(const Spawn& command) {
                            .log_json = options_.log_format == LogFormat::json,
                            .log_colour = options_.log_colour,
                            .override_access_log = options_.access_log.has_value(),
-                           .access_log = options_.access_log.value_or("")};
+                           .access_log = options_.access_log.value_or(""),
+                           .ticket_keys = ticket_keys_.for_start(now_)};
   std::vector<int> fds;
   if (from_text) fds.push_back(keeper_.last_good()->file->get());
   if (previous) fds.push_back(previous->file->get());

@@ -17,6 +17,7 @@
 #include "lb/supervisor/pid_file.hpp"
 #include "lb/supervisor/signals.hpp"
 #include "lb/supervisor/supervisor.hpp"
+#include "lb/supervisor/ticket_key_keeper.hpp"
 #include "lb/supervisor/traffic_sampler.hpp"
 
 namespace lb {
@@ -146,6 +147,7 @@ class Supervisor final {
   std::optional<GenerationId> last_to_drain_;  // stopping: to be told once the older ones have answered
   std::set<GenerationId> older_to_answer_;
   ConfigKeeper keeper_;
+  TicketKeyKeeper ticket_keys_;
   TrafficSampler sampler_;
   Instant sample_at_ = kNever;
   std::unique_ptr<FileWatch> watch_;
