@@ -207,7 +207,10 @@ TEST_F(ProxyTls, ABackendThatCannotProveItselfIsNotUsed) {
       save(files_.folder, "other", issue({.common_name = "x", .ips = {"127.0.0.1"}}, &stranger));
   const auto right = backend_context(files_.back);
   const auto foreign = backend_context(other);
-  ScriptedBackend plain{[](Wire& wire) { wire.send("220 no TLS here\r\n"); }};
+  ScriptedBackend plain{[](Wire& wire) {
+    wire.send("220 no TLS here\r\n");
+    wire.read_to_end();  // a close over unread bytes would be a reset, and could come first
+  }};
   ScriptedBackend good{with_tls(*right, tls_answering([](const std::string&) { return kOk; }))};
   ScriptedBackend bad{with_tls(*foreign, tls_answering([](const std::string&) { return kOk; }))};
   struct Case {
@@ -238,7 +241,10 @@ TEST_F(ProxyTls, ABackendThatCannotProveItselfIsNotUsed) {
 
 TEST_F(ProxyTls, AFailedHandshakeGoesOnToTheNextBackend) {
   const auto right = backend_context(files_.back);
-  ScriptedBackend plain{[](Wire& wire) { wire.send("220 no TLS here\r\n"); }};
+  ScriptedBackend plain{[](Wire& wire) {
+    wire.send("220 no TLS here\r\n");
+    wire.read_to_end();  // a close over unread bytes would be a reset, and could come first
+  }};
   ScriptedBackend good{with_tls(*right, tls_answering([](const std::string&) { return kOk; }))};
   Config config;
   config.backends = {backend_at(plain.port()), backend_at(good.port())};

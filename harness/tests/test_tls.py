@@ -1,0 +1,112 @@
+"""TLS towards clients against the real program, with Python's ssl as the client."""
+
+import json
+import socket
+import ssl
+import subprocess
+
+import pytest
+
+from lbharness import run_cli
+
+
+def openssl(*arguments):
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=20)
+
+
+class Authority:
+    """Certificates made for one test session."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.ca = folder / "ca.pem"
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 30,
+                "-subj", "/CN=Test CA", "-keyout", folder / "ca.key", "-out", self.ca)
+
+    def issue(self, name, days=365):
+        """{"cert", "key"} for a DNS name; a negative number of days makes it expired."""
+        stem = name.replace("*", "any")
+        key, request, cert = (self.folder / f"{stem}.{days}.{end}" for end in ("key", "csr", "pem"))
+        extensions = self.folder / "extensions"
+        extensions.write_text(f"subjectAltName=DNS:{name}")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.folder / "ca.key",
+                "-CAcreateserial", "-days", days, "-extfile", extensions, "-out", cert)
+        key.chmod(0o600)
+        return {"cert": str(cert), "key": str(key)}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+def listener(*certificates, **more):
+    return {"address": "127.0.0.1:0", "tls": {"certificates": list(certificates), **more}}
+
+
+def context(authority, version=None):
+    made = ssl.create_default_context(cafile=str(authority.ca))
+    made.set_alpn_protocols(["http/1.1"])
+    if version:
+        made.minimum_version = made.maximum_version = version
+    return made
+
+
+class Visit:
+    """One request on a connection of its own, and how the handshake went."""
+
+    def __init__(self, lb, made, name, session=None):
+        with socket.create_connection(lb.address, timeout=10) as plain:
+            with made.wrap_socket(plain, server_hostname=name, session=session) as secured:
+                secured.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                self.answer = b""
+                while piece := secured.recv(65536):
+                    self.answer += piece
+                self.alpn = secured.selected_alpn_protocol()
+                self.session, self.resumed = secured.session, secured.session_reused
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_names_versions_and_resumption_across_a_reload(start_lb, raw_backend, authority, config_for, version):
+    backend = raw_backend()
+    names = listener(authority.issue("a.example"), authority.issue("*.b.example"))
+    config = config_for(backend, listen=names)
+    lb = start_lb(config)
+    made = context(authority, version)
+    for name in ("a.example", "x.b.example"):
+        seen = Visit(lb, made, name)
+        assert seen.answer.startswith(b"HTTP/1.1 200") and seen.alpn == "http/1.1"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Visit(lb, made, "c.example")
+    session = Visit(lb, made, "a.example").session
+    lb.reload_config({**config, "drain_timeout": 9})
+    again = Visit(lb, made, "a.example", session)
+    assert again.answer.startswith(b"HTTP/1.1 200") and again.resumed
+
+
+def test_bad_files_are_rejected_with_their_place(raw_backend, authority, config_for, tmp_path):
+    good, other = authority.issue("a.example"), authority.issue("o.example")
+    path = tmp_path / "bad.json"
+    cases = [
+        ({**good, "key": other["key"]}, "/listen/tls/certificates/0/key: ", "holds the key of another"),
+        (authority.issue("a.example", -1), "/listen/tls/certificates/0/cert: ", "expired on"),
+        ({**good, "cert": "/nonexistent.pem"}, "/listen/tls/certificates/0/cert: ", "No such file"),
+    ]
+    backend = raw_backend()
+    for certificate, place, words in cases:
+        path.write_text(json.dumps(config_for(backend, listen=listener(certificate))))
+        result = run_cli("check", path)
+        assert result.code == 1 and f"{path}:1:" in result.err, result
+        assert place in result.err and words in result.err
+    path.write_text(json.dumps(config_for(backend, listen=listener(authority.issue("soon.example", 10)))))
+    result = run_cli("check", path)
+    assert result.code == 0 and "expires on" in result.err
+
+
+def test_plain_http_on_a_tls_port_is_told(start_lb, raw_backend, authority, config_for):
+    lb = start_lb(config_for(raw_backend(), listen=listener(authority.issue("a.example"))))
+    with socket.create_connection(lb.address, timeout=10) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert plain.recv(65536).startswith(b"HTTP/1.1 400")
