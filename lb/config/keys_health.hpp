@@ -113,6 +113,92 @@ inline constexpr auto kHealthCheckKeys = std::to_array<KeySpec>({
      .help = "For `tcp`: must stand within the first 64 KiB of the answer.",
      .slot = slot<&HealthCheckConfig::expect>},
 });
+inline constexpr auto kOutlierKeys = std::to_array<KeySpec>({
+    {.name = "failures_in_row",
+     .type = KeyType::integer,
+     .min = 0,
+     .max = 1'000'000,
+     .help =
+         "So many requests of one worker fail in a row: no connection, no answer, or a 502, 503 or 504. 0: "
+         "not looked at.",
+     .slot = slot<&OutlierDetectionConfig::failures_in_row>},
+    {.name = "failure_share",
+     .type = KeyType::number,
+     .min = 0,
+     .max = 1,
+     .help = "This share of the requests in the window fails, over all workers. 0: not looked at.",
+     .slot = slot<&OutlierDetectionConfig::failure_share>},
+    {.name = "window",
+     .type = KeyType::seconds,
+     .min = 1,
+     .max = 3600,
+     .help = "The time that failure_share looks at.",
+     .slot = slot<&OutlierDetectionConfig::window>},
+    {.name = "requests_min",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = 1'000'000,
+     .help = "With fewer requests in the window failure_share says nothing.",
+     .slot = slot<&OutlierDetectionConfig::requests_min>},
+    {.name = "ejection",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "How long a backend is left alone the first time; each further time it is twice the last one. A "
+             "backend that then stays for longer than it was away begins anew.",
+     .slot = slot<&OutlierDetectionConfig::ejection>},
+    {.name = "ejection_max",
+     .type = KeyType::seconds,
+     .min = kSecondsMin,
+     .max = kDay,
+     .help = "The longest time that it is left alone.",
+     .slot = slot<&OutlierDetectionConfig::ejection_max>},
+    {.name = "ejected_share_max",
+     .type = KeyType::number,
+     .min = 0,
+     .max = 1,
+     .help = "No more than this share of the backends is left alone at once, but always one of several.",
+     .slot = slot<&OutlierDetectionConfig::ejected_share_max>},
+});
+inline constexpr Section kOutlierDetection{.pointer = "/outlier_detection", .keys = kOutlierKeys};
+
+inline constexpr auto kRetryKeys = std::to_array<KeySpec>({
+    {.name = "attempts",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = 8,
+     .help = "Backends that one request is tried at, at most. 1: no other one.",
+     .slot = slot<&RetriesConfig::attempts>},
+    {.name = "gateway_errors",
+     .type = KeyType::boolean,
+     .help = "After a 502, 503 or 504 an idempotent request that is still whole goes to another backend.",
+     .slot = slot<&RetriesConfig::gateway_errors>},
+    {.name = "budget_share",
+     .type = KeyType::number,
+     .min = 0,
+     .max = 10,
+     .help = "Retries that each request earns; they can be saved up for 10 seconds.",
+     .slot = slot<&RetriesConfig::budget_share>},
+    {.name = "budget_per_second",
+     .type = KeyType::number,
+     .min = 0,
+     .max = 1'000'000,
+     .help = "Retries that each second earns, over all workers; they can be saved up for 10 seconds.",
+     .slot = slot<&RetriesConfig::budget_per_second>},
+});
+inline constexpr auto kResolverKeys = std::to_array<KeySpec>({
+    {.name = "interval",
+     .type = KeyType::seconds,
+     .min = 0.5,
+     .max = kDay,
+     .help = "How often the names of backends are resolved anew. One that does not resolve is tried every 5 "
+             "seconds, and keeps the addresses it had.",
+     .slot = slot<&ResolverConfig::interval>},
+});
+inline constexpr Section kResolver{.pointer = "/resolver", .keys = kResolverKeys};
+
+inline constexpr Section kRetries{.pointer = "/retries", .keys = kRetryKeys};
+
 inline constexpr Section kHealthCheck{.pointer = "/health_check", .keys = kHealthCheckKeys};
 
 }  // namespace lb

@@ -128,6 +128,33 @@ struct HealthCheckConfig {
   friend bool operator==(const HealthCheckConfig&, const HealthCheckConfig&) = default;
 };
 
+/// When a backend that does badly with real requests is left alone for a while.
+struct OutlierDetectionConfig {
+  std::uint32_t failures_in_row = 5;  // as one worker sees them; 0: not looked at
+  double failure_share = 0;           // of the requests in the window; 0: not looked at
+  Milliseconds window{10'000};
+  std::uint32_t requests_min = 20;  // in the window; fewer say nothing
+  Milliseconds ejection{30'000};    // the first time; then twice the last time
+  Milliseconds ejection_max{300'000};
+  double ejected_share_max = 0.5;  // of all backends
+  friend bool operator==(const OutlierDetectionConfig&, const OutlierDetectionConfig&) = default;
+};
+
+/// When a request goes to another backend, or to the same one again.
+struct RetriesConfig {
+  std::uint32_t attempts = 8;      // backends that one request is tried at
+  bool gateway_errors = false;     // try another one after a 502, 503 or 504
+  double budget_share = 0.2;       // retries that each request earns
+  double budget_per_second = 100;  // and that each second earns
+  friend bool operator==(const RetriesConfig&, const RetriesConfig&) = default;
+};
+
+/// Backends whose host is a name.
+struct ResolverConfig {
+  Milliseconds interval{30'000};  // between two looks at all names
+  friend bool operator==(const ResolverConfig&, const ResolverConfig&) = default;
+};
+
 struct PoolConfig {
   std::uint32_t max_size = 64;  // idle connections kept per backend and worker
   Milliseconds ttl{60'000};     // an idle connection older than this is not reused
@@ -199,6 +226,9 @@ struct Config {
   Milliseconds slow_start{0};             // of a backend that comes back; 0: its whole weight at once
   double panic_threshold = 0.25;          // share of the weight; with less available all are used; 0: never
   std::optional<HealthCheckConfig> health_check{};
+  std::optional<OutlierDetectionConfig> outlier_detection{};
+  RetriesConfig retries{};
+  ResolverConfig resolver{};
   PoolConfig pool{};
   std::optional<RateLimitConfig> rate_limit{};
   TimeoutsConfig timeouts{};

@@ -12,29 +12,13 @@
 namespace lb {
 namespace {
 
-SocketAddress resolve_name(const Endpoint& endpoint) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_ADDRCONFIG;
-  addrinfo* found = nullptr;
-  const std::string port = std::to_string(endpoint.port);
-  if (::getaddrinfo(endpoint.host.c_str(), port.c_str(), &hints, &found) != 0 || found == nullptr) return {};
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
-  // IPv4 first: a service that listens on both is reached either way, one that listens on 127.0.0.1 only by
-  // v4.
-  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
-    if (info->ai_family == AF_INET) return SocketAddress{info->ai_addr, info->ai_addrlen};
-  }
-  return SocketAddress{found->ai_addr, found->ai_addrlen};
-}
-
 /// Shared by the caller and its threads; outlives whichever ends last.
 struct Job {
   std::mutex mutex;
   std::condition_variable finished;
   std::vector<Endpoint> names;
-  std::vector<SocketAddress> results;
+  ResolveFunction resolve;
+  std::vector<std::vector<SocketAddress>> results;
   std::size_t next = 0;
   std::size_t done = 0;
 };
@@ -45,9 +29,10 @@ void work(const std::shared_ptr<Job>& job) {
     const std::size_t mine = job->next++;
     const Endpoint endpoint = job->names[mine];
     lock.unlock();
-    SocketAddress address = resolve_name(endpoint);
+    std::vector<SocketAddress> addresses = job->resolve(endpoint);
+    if (addresses.size() > kAddressesMax) addresses.resize(kAddressesMax);
     lock.lock();
-    job->results[mine] = address;
+    job->results[mine] = std::move(addresses);
     ++job->done;
   }
   job->finished.notify_all();
@@ -55,13 +40,32 @@ void work(const std::shared_ptr<Job>& job) {
 
 }  // namespace
 
-std::vector<SocketAddress> resolve_all(std::span<const Endpoint> endpoints, Milliseconds budget) {
-  std::vector<SocketAddress> addresses(endpoints.size());
+std::vector<SocketAddress> resolve_by_system(const Endpoint& endpoint) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_ADDRCONFIG;
+  addrinfo* found = nullptr;
+  const std::string port = std::to_string(endpoint.port);
+  if (::getaddrinfo(endpoint.host.c_str(), port.c_str(), &hints, &found) != 0 || found == nullptr) return {};
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
+  std::vector<SocketAddress> addresses;
+  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+    addresses.emplace_back(info->ai_addr, info->ai_addrlen);
+  }
+  std::ranges::stable_partition(addresses, [](const SocketAddress& a) { return a.family() == AF_INET; });
+  return addresses;
+}
+
+std::vector<std::vector<SocketAddress>> resolve_all(std::span<const Endpoint> endpoints, Milliseconds budget,
+                                                    const ResolveFunction& resolve) {
+  std::vector<std::vector<SocketAddress>> addresses(endpoints.size());
   auto job = std::make_shared<Job>();
+  job->resolve = resolve;
   std::vector<std::size_t> positions;
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     if (auto literal = SocketAddress::from_literal(endpoints[i])) {
-      addresses[i] = *literal;
+      addresses[i] = {*literal};
     } else if (!endpoints[i].unix_socket) {
       positions.push_back(i);
       job->names.push_back(endpoints[i]);

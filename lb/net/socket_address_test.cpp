@@ -43,15 +43,15 @@ TEST(Resolver, LiteralsNeedNoLookupAndUnknownNamesAreEmpty) {
                                         {.host = "/run/x", .unix_socket = true}};
   const auto addresses = resolve_all(endpoints, Milliseconds{5000});
   ASSERT_EQ(addresses.size(), 4U);
-  EXPECT_EQ(addresses[0].text(), "127.0.0.1:1");
+  EXPECT_EQ(addresses[0].at(0).text(), "127.0.0.1:1");
   EXPECT_TRUE(addresses[1].empty());
-  EXPECT_EQ(addresses[2].text(), "127.0.0.1:3");
-  EXPECT_EQ(addresses[3].text(), "unix:/run/x");
+  EXPECT_EQ(addresses[2].at(0).text(), "127.0.0.1:3");
+  EXPECT_EQ(addresses[3].at(0).text(), "unix:/run/x");
 }
 
 TEST(Resolver, ABudgetOfNothingReturnsAtOnceWithoutTheNames) {
   const std::vector<Endpoint> endpoints(100, Endpoint{.host = "no-such-host.invalid", .port = 2});
-  for (const SocketAddress& address : resolve_all(endpoints, Milliseconds{0})) EXPECT_TRUE(address.empty());
+  for (const auto& found : resolve_all(endpoints, Milliseconds{0})) EXPECT_TRUE(found.empty());
 }
 
 }  // namespace

@@ -30,7 +30,8 @@ namespace lb {
   X(upstream_connects, "connections opened to backends")                                  \
   X(upstream_connect_failures, "connections to backends that failed or timed out")        \
   X(upstream_reused, "requests sent on a pooled backend connection")                      \
-  X(upstream_retries, "requests sent again after a pooled connection turned out dead")    \
+  X(upstream_retries, "requests sent again that a backend may have seen before")          \
+  X(retries_refused, "retries that the budget of retries did not allow")                  \
   X(upstream_errors, "responses of backends that were cut short or malformed")            \
   X(tls_handshakes, "TLS handshakes done with clients")                                   \
   X(tls_resumed, "of these, resumed sessions")                                            \

@@ -83,13 +83,15 @@ struct UpstreamConnection {
   Socket socket;
   WorkerUpstreams* upstreams = nullptr;
   std::uint32_t backend = 0;
-  Exchange* exchange = nullptr;  // nullptr: idle in the pool
-  ByteQueue inbox;               // a response head cut in two
+  std::uint64_t address_key = 0;  // AddressBook; of a backend that is a name
+  Exchange* exchange = nullptr;   // nullptr: idle in the pool
+  ByteQueue inbox;                // a response head cut in two
   http::HeadScanner scanner;
   Instant idle_since{};
   bool connecting = false;
   bool reused = false;    // served a request before this one
   bool prefaced = false;  // begins with a PROXY header: it is the connection of one client and of no other
+  bool stale = false;     // its backend is not at that address any more
   // Links of the pool: per backend most recent first, and over all backends oldest first.
   UpstreamConnection* backend_newer = nullptr;
   UpstreamConnection* backend_older = nullptr;
@@ -99,6 +101,9 @@ struct UpstreamConnection {
 
 /// Attempts at different backends for one request.
 inline constexpr std::size_t kAttemptsMax = 8;
+/// Times that one request is sent again which a backend may have seen: one that makes backends fall over is
+/// not carried from one to the next.
+inline constexpr std::uint8_t kResendsMax = 2;
 
 struct Exchange {
   Exchange() noexcept : timer(TimerKind::exchange, this) {}
@@ -120,8 +125,10 @@ struct Exchange {
   bool response_head_sent = false;
   bool response_keep_alive = true;  // what the head sent to the client promised
   bool upstream_keep_alive = false;
-  bool request_sent = false;  // the whole request has left for the backend
-  bool retried = false;
+  bool request_sent = false;    // the whole request has left for the backend
+  bool retried = false;         // sent again: on a fresh connection
+  bool queue_full = false;      // of a backend that was tried: it is busy, not broken
+  bool waits_for_room = false;  // in such a queue, without a backend meanwhile
   bool tunnel = false;
   bool raw = false;                   // of a listener in TCP mode: no request, a tunnel from the start
   bool response_until_close = false;  // the client tells the end of the response by our close
@@ -129,7 +136,12 @@ struct Exchange {
   bool waiting = false;               // in line for a backend
   bool waited = false;                // was, once: its time to wait runs from then
   std::uint8_t attempts = 0;
+  std::uint8_t resends = 0;
+  std::uint8_t address_tries = 0;  // addresses of names that failed, while another one of the name was left
+  std::uint8_t retries = 0;        // of any kind
+  const char* failure = "no backend accepts connections";  // should none be left
   std::uint16_t status = 0;
+  std::uint64_t address_key = 0;                    // connected to, or tried, last
   std::array<std::uint32_t, kAttemptsMax> tried{};  // backends that failed it
 
   // The line of its worker, while it waits: worker_queue.cpp.

@@ -9,6 +9,7 @@
 #include "lb/http/chars.hpp"
 #include "lb/limit/rate_limiter.hpp"
 #include "lb/proxy/upstream_health.hpp"
+#include "lb/proxy/upstream_outliers.hpp"
 #include "lb/proxy/upstream_set.hpp"
 #include "lb/proxy/worker.hpp"
 #include "lb/tls/from_config.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr Milliseconds kResolveBudget{2000};
 constexpr Milliseconds kResolveAgain{5000};
+constexpr Milliseconds kHousekeeping{500};
 constexpr std::size_t kRateLimitBuckets = 1U << 16U;
 constexpr std::uint64_t kHealthSeed = 0x6865616c7468;  // tells its random numbers from those of the workers
 
@@ -55,6 +57,7 @@ struct Proxy::Impl {
   WorkerShared shared;
   std::shared_ptr<const Config> config;
   EventLog* log = nullptr;
+  ResolveFunction resolve;
   mutable std::mutex upstreams_mutex;
   std::shared_ptr<UpstreamSet> upstreams;  // the current one
   std::unique_ptr<UpstreamHealth> health;  // its checks; null when there are none, or not any more
@@ -65,50 +68,84 @@ struct Proxy::Impl {
   std::uint64_t came_in_drain = 0;  // adopted since the drain began
   Instant drain_began{};
 
-  std::mutex resolver_mutex;
-  std::condition_variable resolver_wake;
-  bool resolver_stop = false;
-  std::thread resolver;
+  std::mutex keeper_mutex;
+  std::condition_variable keeper_wake;
+  bool keeper_stop = false;
+  std::thread keeper;  // looks after names and outliers
 
   ~Impl() {
     {
-      const std::scoped_lock lock{resolver_mutex};
-      resolver_stop = true;
+      const std::scoped_lock lock{keeper_mutex};
+      keeper_stop = true;
     }
-    resolver_wake.notify_all();
-    if (resolver.joinable()) resolver.join();
+    keeper_wake.notify_all();
+    if (keeper.joinable()) keeper.join();
     health.reset();
     for (const auto& worker : workers) worker->stop();
     workers.clear();
   }
 
-  void resolve_in_background();
-  void start_resolver_for(const Config& of);
+  void keep_house();
+  void refresh_names(UpstreamSet& set, bool lost_only);
+  void start_keeper_for(const Config& of);
 };
 
-/// Names that did not resolve at the start are tried again for as long as the generation lives.
-void Proxy::Impl::resolve_in_background() {
-  std::unique_lock lock{resolver_mutex};
-  while (!resolver_stop) {
-    resolver_wake.wait_for(lock, kResolveAgain, [this] { return resolver_stop; });
-    if (resolver_stop) return;
+/// For as long as the generation lives: names are resolved anew, outliers looked for.
+void Proxy::Impl::keep_house() {
+  Instant lost_at = monotonic_now() + kResolveAgain;
+  Instant all_at = monotonic_now();
+  std::shared_ptr<UpstreamSet> set;
+  std::unique_lock lock{keeper_mutex};
+  while (!keeper_stop) {
+    if (keeper_wake.wait_for(lock, kHousekeeping, [this] { return keeper_stop; })) return;
     lock.unlock();
-    std::shared_ptr<UpstreamSet> set;
     {
       const std::scoped_lock upstreams_lock{upstreams_mutex};
+      if (set != upstreams) all_at = monotonic_now() + upstreams->config().resolver.interval;
       set = upstreams;
     }
-    set->resolve_missing(kResolveBudget);
+    const Instant now = monotonic_now();
+    if (set->outliers() != nullptr) set->outliers()->sample(now);
+    if (now >= all_at || now >= lost_at) {
+      refresh_names(*set, now < all_at);
+      if (now >= all_at) all_at = now + set->config().resolver.interval;
+      lost_at = now + kResolveAgain;
+    }
     lock.lock();
   }
 }
 
-/// Only for a configuration with names, of this generation or a successor.
-void Proxy::Impl::start_resolver_for(const Config& of) {
-  const bool has_names = std::ranges::any_of(of.backends, [](const BackendConfig& backend) {
-    return !SocketAddress::from_literal(backend.endpoint) && !backend.endpoint.unix_socket;
-  });
-  if (has_names && !resolver.joinable()) resolver = std::thread{[this] { resolve_in_background(); }};
+void Proxy::Impl::refresh_names(UpstreamSet& set, bool lost_only) {
+  using Kind = AddressBook::Change::Kind;
+  bool moved = false;
+  for (const AddressBook::Change& change : set.addresses().refresh(kResolveBudget, lost_only)) {
+    moved = moved || change.kind != Kind::lost;
+    if (log == nullptr) continue;
+    const std::string_view name = set.backend(change.backend).name;
+    const std::string_view addresses = change.addresses;
+    if (change.kind == Kind::lost) {
+      log->warn("backend.unresolved", "the name of a backend does not resolve; it keeps the addresses it had",
+                {{"backend", name}, {"addresses", addresses}});
+    } else {
+      log->info("backend.addresses", "the name of a backend has other addresses",
+                {{"backend", name}, {"addresses", addresses}});
+    }
+  }
+  if (!moved) return;
+  for (const auto& worker : workers) {
+    worker->post([target = worker.get()] { target->leave_old_addresses(); });
+  }
+}
+
+/// Only for a configuration that needs it, of this generation or a successor.
+void Proxy::Impl::start_keeper_for(const Config& of) {
+  bool has_names = false;
+  {
+    const std::scoped_lock lock{upstreams_mutex};
+    has_names = upstreams->addresses().has_names();
+  }
+  if (keeper.joinable() || !(has_names || of.outlier_detection)) return;
+  keeper = std::thread{[this] { keep_house(); }};
 }
 
 Proxy::Proxy(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -118,6 +155,7 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
   auto impl = std::make_unique<Impl>();
   impl->config = options.config;
   impl->log = options.log;
+  impl->resolve = options.resolve;
   if (auto opened = impl->shared.ledger.open(); !opened) return std::unexpected(opened.error());
 
   const Config& config = *options.config;
@@ -161,7 +199,8 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
   auto targets = tls::make_client_targets(config);
   if (!targets) return std::unexpected(targets.error());
   const std::uint32_t count = worker_count(config);
-  impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget, count, std::move(*targets));
+  impl->upstreams = std::make_shared<UpstreamSet>(options.config, kResolveBudget, count, std::move(*targets),
+                                                  options.log, options.resolve);
   auto hands = deal(std::move(options.listeners), count);
   for (std::uint32_t i = 0; i < count; ++i) {
     auto worker = Worker::create(shared, impl->upstreams, std::move(hands[i]), i, mix64(options.seed + i));
@@ -180,7 +219,7 @@ Result<std::unique_ptr<Proxy>> Proxy::create(ProxyOptions options) {
 void Proxy::start() {
   if (impl_->health) impl_->health->start();
   for (const auto& worker : impl_->workers) worker->start();
-  impl_->start_resolver_for(*impl_->config);
+  impl_->start_keeper_for(*impl_->config);
 }
 
 void Proxy::set_successor(std::shared_ptr<const Config> successor) {
@@ -190,9 +229,9 @@ void Proxy::set_successor(std::shared_ptr<const Config> successor) {
     if (impl_->log != nullptr) impl_->log->error("upstream.tls_unusable", targets.error().message);
     targets.emplace();
   }
-  auto set =
-      std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget,
-                                    static_cast<std::uint32_t>(impl_->workers.size()), std::move(*targets));
+  auto set = std::make_shared<UpstreamSet>(std::move(successor), kResolveBudget,
+                                           static_cast<std::uint32_t>(impl_->workers.size()),
+                                           std::move(*targets), impl_->log, impl_->resolve);
   if (impl_->health) impl_->health->pass_on(*set, monotonic_now());
   for (const auto& worker : impl_->workers) {
     worker->post_and_wait([&] { worker->set_successor(set); });
@@ -203,7 +242,7 @@ void Proxy::set_successor(std::shared_ptr<const Config> successor) {
     impl_->upstreams = set;
   }
   impl_->health.reset();  // the successor checks its backends itself
-  impl_->start_resolver_for(config);
+  impl_->start_keeper_for(config);
 }
 
 void Proxy::start_drain(Handoff handoff) {
@@ -306,13 +345,14 @@ std::vector<Proxy::BackendStatus> Proxy::backends() const {
                                    .failures = counted.failures,
                                    .in_flight = state.in_flight.load(std::memory_order_relaxed),
                                    .aside = state.aside_until_ns.load(std::memory_order_relaxed) > now_ns,
-                                   .resolved = !set->address(i).empty(),
+                                   .resolved = set->addresses().resolved(i),
                                    .standing = standing_name(set->balancer().standing(i, now))});
     result.back().backup = backend.backup;
     result.back().share_percent = static_cast<std::uint32_t>(set->balancer().share(i, now) * 100);
+    if (set->outliers() != nullptr) result.back().reason = set->outliers()->reason(i, now);
     if (health == nullptr) continue;
     UpstreamHealth::Finding finding = health->finding(i);
-    result.back().reason = std::move(finding.failure);
+    if (result.back().reason.empty()) result.back().reason = std::move(finding.failure);
     result.back().since_s = std::chrono::duration_cast<std::chrono::seconds>(now - finding.since).count();
   }
   return result;

@@ -14,6 +14,7 @@
 #include "lb/base/time.hpp"
 #include "lb/config/model.hpp"
 #include "lb/net/listener.hpp"
+#include "lb/net/resolver.hpp"
 #include "lb/observe/counters.hpp"
 #include "lb/observe/event_log.hpp"
 #include "lb/proxy/handed_client.hpp"
@@ -31,6 +32,7 @@ struct ProxyOptions {
   LogFormat access_log_format = LogFormat::text;
   /// What sessions of TLS are resumed with; null: keys that no other generation knows.
   std::shared_ptr<tls::TicketKeys> ticket_keys{};
+  ResolveFunction resolve = {};  // names of backends; empty: the system's resolver
 };
 
 /// What a drain did, once it is over.

@@ -12,7 +12,7 @@ Result<std::unique_ptr<UpstreamHealth>> UpstreamHealth::create(std::shared_ptr<U
   UpstreamSet& checked = *health->set_;
   HealthMonitor::Options options{
       .check = *checked.config().health_check,
-      .address = [&checked](std::uint32_t i) { return checked.address(i); },
+      .address = [&checked](std::uint32_t i) { return checked.addresses().next(i, monotonic_now()); },
       .on_change = [self = health.get()](const auto& change) { self->on_change(change); },
       .seed = seed};
   for (std::uint32_t i = 0; i < checked.size(); ++i) options.hosts.push_back(checked.host_field(i));

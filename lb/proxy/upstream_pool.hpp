@@ -20,7 +20,9 @@ class WorkerUpstreams final {
       : set_(std::move(set)),
         counts_(set_->counts(worker)),
         max_size_(set_->config().pool.max_size),
-        ttl_(set_->config().pool.ttl) {
+        ttl_(set_->config().pool.ttl),
+        failures_in_row_max_(
+            set_->config().outlier_detection ? set_->config().outlier_detection->failures_in_row : 0) {
     newest_.resize(set_->size());
   }
 
@@ -28,6 +30,9 @@ class WorkerUpstreams final {
   [[nodiscard]] Balancer& balancer() noexcept { return set_->balancer(); }
   /// What this worker has seen of `backend`.
   [[nodiscard]] BackendCounts& counts(std::uint32_t backend) noexcept { return counts_[backend]; }
+
+  /// So many failures in a row are told to UpstreamOutliers; 0: none are.
+  [[nodiscard]] std::uint32_t failures_in_row_max() const noexcept { return failures_in_row_max_; }
 
   /// The most recently used idle connection of `backend`, unlinked, or nullptr. One older than the ttl is not
   /// given out: expired() will.
@@ -55,6 +60,7 @@ class WorkerUpstreams final {
   BackendCounts* counts_;  // the set's, of this worker
   std::uint32_t max_size_;
   Duration ttl_;
+  std::uint32_t failures_in_row_max_;
   std::vector<Idle> newest_;
   UpstreamConnection* oldest_ = nullptr;  // by idle_since, over all backends
   UpstreamConnection* youngest_ = nullptr;

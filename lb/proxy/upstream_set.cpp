@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lb/base/hash.hpp"
-#include "lb/net/resolver.hpp"
+#include "lb/proxy/upstream_outliers.hpp"
 
 namespace lb {
 namespace {
@@ -34,21 +34,29 @@ std::string host_field_of(const Endpoint& endpoint) {
   return endpoint.unix_socket ? "localhost" : endpoint.text();
 }
 
+std::vector<Endpoint> endpoints_of(const Config& config) {
+  std::vector<Endpoint> endpoints;
+  for (const BackendConfig& backend : config.backends) endpoints.push_back(backend.endpoint);
+  return endpoints;
+}
+
 }  // namespace
 
+UpstreamSet::~UpstreamSet() = default;
+
 UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers,
-                         std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets)
+                         std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets, EventLog* log,
+                         const ResolveFunction& resolve)
     : config_(std::move(config)),
       states_(std::make_unique<BackendState[]>(config_->backends.size())),
+      addresses_(endpoints_of(*config_), resolve ? resolve : resolve_by_system, budget),
       tls_targets_(std::move(tls_targets)) {
   std::vector<BackendTraits> traits;
-  std::vector<Endpoint> endpoints;
   for (const BackendConfig& backend : config_->backends) {
     traits.push_back(BackendTraits{.weight = backend.weight,
                                    .max_connections = backend.max_connections,
                                    .backup = backend.backup,
                                    .identity = hash_bytes(backend.name)});
-    endpoints.push_back(backend.endpoint);
     host_fields_.push_back(host_field_of(backend.endpoint));
   }
   balancer_ = Balancer::create(to_balance(config_->algorithm), std::move(traits), {states_.get(), size()},
@@ -61,8 +69,8 @@ UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budg
       config_->backends, [](const BackendConfig& backend) { return backend.max_connections > 0; });
   if (limited && config_->queue.size > 0)
     queue_ = std::make_unique<BackendQueue>(config_->queue.size, workers);
-  addresses_ = resolve_all(endpoints, budget);
   for (std::uint32_t i = 0; i < workers; ++i) counts_.push_back(std::make_unique<BackendCounts[]>(size()));
+  if (config_->outlier_detection) outliers_ = std::make_unique<UpstreamOutliers>(*this, log);
 }
 
 UpstreamSet::Counted UpstreamSet::counted(std::uint32_t i) const noexcept {
@@ -70,35 +78,9 @@ UpstreamSet::Counted UpstreamSet::counted(std::uint32_t i) const noexcept {
   for (const auto& counts : counts_) {
     sum.requests += counts[i].requests.load(std::memory_order_relaxed);
     sum.failures += counts[i].failures.load(std::memory_order_relaxed);
+    sum.gateway_failures += counts[i].gateway_failures.load(std::memory_order_relaxed);
   }
   return sum;
-}
-
-SocketAddress UpstreamSet::address(std::uint32_t i) const {
-  const std::scoped_lock lock{addresses_mutex_};
-  return addresses_[i];
-}
-
-std::size_t UpstreamSet::resolve_missing(Milliseconds budget) {
-  std::vector<std::size_t> missing;
-  std::vector<Endpoint> endpoints;
-  {
-    const std::scoped_lock lock{addresses_mutex_};
-    for (std::size_t i = 0; i < addresses_.size(); ++i) {
-      if (!addresses_[i].empty()) continue;
-      missing.push_back(i);
-      endpoints.push_back(config_->backends[i].endpoint);
-    }
-  }
-  if (missing.empty()) return 0;
-  const std::vector<SocketAddress> found = resolve_all(endpoints, budget);
-  std::size_t still_missing = 0;
-  const std::scoped_lock lock{addresses_mutex_};
-  for (std::size_t k = 0; k < missing.size(); ++k) {
-    addresses_[missing[k]] = found[k];
-    if (found[k].empty()) ++still_missing;
-  }
-  return still_missing;
 }
 
 }  // namespace lb

@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,7 +12,8 @@
 #include "lb/balance/balancer.hpp"
 #include "lb/base/time.hpp"
 #include "lb/config/model.hpp"
-#include "lb/net/socket_address.hpp"
+#include "lb/observe/event_log.hpp"
+#include "lb/proxy/address_book.hpp"
 #include "lb/proxy/backend_queue.hpp"
 #include "lb/tls/client_context.hpp"
 
@@ -25,15 +25,21 @@ namespace lb {
 struct BackendCounts {
   std::atomic<std::uint64_t> requests{0};
   std::atomic<std::uint64_t> failures{0};
+  std::atomic<std::uint64_t> gateway_failures{0};  // those but for statuses other than 502, 503 and 504
+  std::uint32_t gateway_failures_in_row = 0;       // that worker's alone
 };
+
+class UpstreamOutliers;
 
 class UpstreamSet final {
  public:
-  /// For `workers` workers. Resolves names within `budget`; what does not resolve is put down until
-  /// resolve_missing() succeeds.
+  /// For `workers` workers. Resolves names within `budget`; what does not resolve cannot be connected to
+  /// until AddressBook::refresh() finds it. `resolve` empty: the system's.
   /// `tls_targets` is empty or has one for each backend with TLS; one without cannot be connected to.
   UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers,
-              std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets = {});
+              std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets = {}, EventLog* log = nullptr,
+              const ResolveFunction& resolve = {});
+  ~UpstreamSet();
 
   [[nodiscard]] const Config& config() const noexcept { return *config_; }
   [[nodiscard]] std::uint32_t size() const noexcept {
@@ -50,36 +56,36 @@ class UpstreamSet final {
   struct Counted {
     std::uint64_t requests = 0;
     std::uint64_t failures = 0;
+    std::uint64_t gateway_failures = 0;
   };
   [[nodiscard]] Counted counted(std::uint32_t i) const noexcept;
 
   /// Where requests wait for a backend; nullptr when no backend has a limit, or none may wait.
   [[nodiscard]] BackendQueue* queue() const noexcept { return queue_.get(); }
 
-  /// Where to connect; empty() while its name does not resolve.
-  [[nodiscard]] SocketAddress address(std::uint32_t i) const;
   /// nullptr for a backend without TLS.
   [[nodiscard]] tls::ClientTarget* tls_target(std::uint32_t i) noexcept {
     return tls_targets_.empty() ? nullptr : tls_targets_[i].get();
   }
+  /// Who does badly with requests; null when nobody looks.
+  [[nodiscard]] UpstreamOutliers* outliers() noexcept { return outliers_.get(); }
+
+  /// Where they are.
+  [[nodiscard]] AddressBook& addresses() noexcept { return addresses_; }
   /// "host:port" for a request that came without Host.
   [[nodiscard]] const std::string& host_field(std::uint32_t i) const noexcept { return host_fields_[i]; }
-
-  /// Tries the unresolved names again, within `budget`. Returns how many are still missing. Background
-  /// thread.
-  std::size_t resolve_missing(Milliseconds budget);
 
  private:
   std::shared_ptr<const Config> config_;
   std::unique_ptr<BackendState[]> states_;
+  AddressBook addresses_;
   std::vector<std::unique_ptr<BackendCounts[]>> counts_;  // one array a worker
   std::unique_ptr<Balancer> balancer_;
   bool hashes_requests_ = false;
   std::unique_ptr<BackendQueue> queue_;
+  std::unique_ptr<UpstreamOutliers> outliers_;
   std::vector<std::string> host_fields_;
   std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets_;
-  mutable std::mutex addresses_mutex_;  // taken once a new connection, never for a pooled one
-  std::vector<SocketAddress> addresses_;
 };
 
 }  // namespace lb

@@ -186,9 +186,10 @@ inline Config to_backend(std::uint16_t port) {
   return config;
 }
 
-/// What a test may want of its listening socket.
+/// What a test may want of its listening socket, and of names.
 struct ListenerWishes {
   int receive_buffer_bytes = 0;  // of each accepted connection; 0: what the kernel thinks fit
+  ResolveFunction resolve{};
   bool keep_open = false;  // hold a second descriptor, as the supervisor does, so that a drain resets nobody
   std::shared_ptr<tls::TicketKeys> ticket_keys{};
 };
@@ -208,7 +209,7 @@ class ProxyUnderTest final {
       if (bytes > 0) ::setsockopt(socket.fd.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
       if (wishes.keep_open) held_.push_back(socket.fd.duplicate());
     }
-    start(std::move(config), std::move(*opened), std::move(wishes.ticket_keys));
+    start(std::move(config), std::move(*opened), std::move(wishes.ticket_keys), wishes.resolve);
   }
   /// The next generation, on the listening sockets that `before` keeps open.
   ProxyUnderTest(Config config, const ProxyUnderTest& before, ListenerWishes wishes = {})
@@ -253,11 +254,13 @@ class ProxyUnderTest final {
   }
 
  private:
-  void start(Config config, std::vector<ListeningSocket> listeners, std::shared_ptr<tls::TicketKeys> keys) {
+  void start(Config config, std::vector<ListeningSocket> listeners, std::shared_ptr<tls::TicketKeys> keys,
+             ResolveFunction resolve = {}) {
     auto made = Proxy::create(ProxyOptions{.config = std::make_shared<const Config>(std::move(config)),
                                            .seed = 1,
                                            .listeners = std::move(listeners),
-                                           .ticket_keys = std::move(keys)});
+                                           .ticket_keys = std::move(keys),
+                                           .resolve = std::move(resolve)});
     EXPECT_TRUE(made.has_value());
     proxy_ = std::move(*made);
     proxy_->start();

@@ -65,6 +65,8 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
       now_(monotonic_now()),
       wheel_(now_),
       random_(seed),
+      retry_budget_(config_.retries.budget_share,
+                    config_.retries.budget_per_second / std::max(1U, config_.workers), now_),
       clients_(places(kClientsMax, 2)),
       upstream_connections_(kUpstreamConnectionsMax),
       exchanges_(places(kClientsMax, 4)),
@@ -411,6 +413,10 @@ void Worker::on_client_timer(ClientConnection& client) {
 
 void Worker::on_exchange_timer(Exchange& exchange) {
   if (exchange.waiting) return on_line_timer(exchange);
+  if (exchange.waits_for_room) {
+    exchange.waits_for_room = false;
+    return dispatch(exchange);
+  }
   if (outbox_moves(exchange.client->socket) ||
       (exchange.upstream != nullptr && outbox_moves(exchange.upstream->socket))) {
     const TimeoutsConfig& timeouts = config_.timeouts;
@@ -454,6 +460,16 @@ void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
   exchanges_.for_each([&](const Exchange& exchange, Handle) { used.insert(exchange.upstreams); });
   upstream_connections_.for_each([&](const UpstreamConnection& u, Handle) { used.insert(u.upstreams); });
   std::erase_if(all_upstreams_, [&](const auto& owned) { return !used.contains(owned.get()); });
+}
+
+void Worker::leave_old_addresses() {
+  upstream_connections_.for_each([](UpstreamConnection& upstream, Handle) {
+    AddressBook& addresses = upstream.upstreams->set().addresses();
+    upstream.stale = !addresses.is_current(upstream.backend, upstream.address_key);
+  });
+  upstream_connections_.for_each([this](UpstreamConnection& upstream, Handle) {
+    if (upstream.stale && upstream.exchange == nullptr) close_upstream(upstream);
+  });
 }
 
 void Worker::start_drain(Instant deadline, Handoff handoff) {

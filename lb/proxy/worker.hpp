@@ -43,6 +43,7 @@
 #include "lb/http/writer.hpp"
 #include "lb/limit/connection_counter.hpp"
 #include "lb/limit/rate_limiter.hpp"
+#include "lb/limit/retry_budget.hpp"
 #include "lb/net/event_loop.hpp"
 #include "lb/net/listener.hpp"
 #include "lb/net/proxy_header.hpp"
@@ -95,6 +96,9 @@ class Worker final {
 
   // On the worker's thread only:
   void set_successor(std::shared_ptr<UpstreamSet> upstreams);
+  /// Names have other addresses now: connections to those that are gone are closed, in use ones after their
+  /// request.
+  void leave_old_addresses();
   /// The ledger is held for this worker from before the first call. A second call may add the handoff.
   void start_drain(Instant deadline, Handoff handoff);
   /// From now on the drain goes on as one without handoff.
@@ -266,14 +270,8 @@ class Worker final {
   void pump_request(Exchange& exchange);
   void refuse_body(Exchange& exchange);
   bool feed_request(Exchange& exchange, std::string_view bytes);
-  /// The upstream side failed before a response: true when the exchange may be dispatched again.
-  bool recover(Exchange& exchange, int os_error, const char* what);
   void fail(Exchange& exchange, std::uint16_t status, std::string_view detail,
             std::uint32_t retry_after_s = 0);
-  /// The backend brought a request to an end, well or badly.
-  void count_answer(Exchange& exchange, bool failed) noexcept;
-  /// The backend's response is malformed, cut or missing.
-  void count_upstream_error(Exchange& exchange) noexcept;
   void abort_exchange(Exchange& exchange, std::string_view outcome);
   void end_exchange(Exchange& exchange, std::string_view outcome);
   void release_backend(Exchange& exchange);
@@ -286,6 +284,24 @@ class Worker final {
     log_local(client, status, method, target, "rejected");
   }
   void append_record(const ClientConnection& client, AccessRecord& record);
+
+  // worker_recovery.cpp: a backend failed before it answered
+  /// The upstream side failed before a response: true when the exchange may be dispatched again.
+  bool recover(Exchange& exchange, int os_error, const char* what);
+  /// What a request brought: an answer, one with a status that tells of an error in the application, or no
+  /// answer worth that name (no connection, cut, late, 502 to 504).
+  enum class Answer : std::uint8_t { good, error, none };
+  static Answer answer_of(std::uint16_t status) noexcept;
+  /// The backend brought a request to an end, well or badly.
+  void count_answer(Exchange& exchange, Answer answer);
+  /// The backend's response is malformed, cut or missing.
+  void count_upstream_error(Exchange& exchange);
+  static bool may_send_again(const Exchange& exchange);
+  bool has_other_address(Exchange& exchange);
+  void blame_unconnected(Exchange& exchange, int os_error);
+  bool spend_retry(Exchange& exchange);
+  void wait_for_room(Exchange& exchange);
+  bool try_another(Exchange& exchange, std::uint16_t status);
 
   // worker_response.cpp: the upstream side
   void on_upstream_event(UpstreamConnection& upstream, std::uint32_t events);
@@ -366,6 +382,7 @@ class Worker final {
   TimerWheel wheel_;
   Random random_;
   PipePool pipes_;  // before what holds pipes
+  RetryBudget retry_budget_;
   Slab<ClientConnection> clients_;
   Slab<UpstreamConnection> upstream_connections_;
   Slab<Exchange> exchanges_;

@@ -216,7 +216,7 @@ UpstreamConnection* Worker::take_pooled(const Exchange& exchange) {
 
 /// False: nobody can serve it, and the client has been told; or it waits in line.
 bool Worker::pick_backend(Exchange& exchange) {
-  const Pick pick = exchange.attempts < kAttemptsMax ? choose(exchange) : Pick{};
+  const Pick pick = exchange.attempts < config_.retries.attempts ? choose(exchange) : Pick{};
   switch (pick.result) {
     case PickResult::picked:
       exchange.backend = pick.backend;
@@ -241,14 +241,17 @@ Pick Worker::choose(const Exchange& exchange) {
 }
 
 void Worker::fail_without_backend(Exchange& exchange) {
-  if (exchange.attempts > 0) return fail(exchange, 502, "no backend accepts connections");
+  if (exchange.queue_full) return wait_for_room(exchange);
+  if (exchange.attempts > 0) return fail(exchange, 502, exchange.failure);
   fail(exchange, 503, "no backend is available");
 }
 
 /// A connection being opened; nullptr with errno when that failed at once. On loopback, and often elsewhere,
 /// it is established by the time the request is ready: sending is tried before any event is waited for.
 UpstreamConnection* Worker::connect_upstream(Exchange& exchange) {
-  const SocketAddress address = exchange.upstreams->set().address(exchange.backend);
+  AddressBook& addresses = exchange.upstreams->set().addresses();
+  const SocketAddress address = addresses.next(exchange.backend, now_);
+  exchange.address_key = addresses.is_name(exchange.backend) ? AddressBook::key_of(address) : 0;
   if (address.empty()) {
     errno = EHOSTUNREACH;  // its name does not resolve
     return nullptr;
@@ -269,6 +272,7 @@ UpstreamConnection* Worker::connect_upstream(Exchange& exchange) {
   upstream->socket.fd = std::move(fd);
   upstream->upstreams = exchange.upstreams;
   upstream->backend = exchange.backend;
+  upstream->address_key = exchange.address_key;
   upstream->connecting = true;
   upstream->prefaced = exchange.upstreams->set().backend(exchange.backend).send_proxy != SendProxy::off;
   if (!secure_upstream(exchange, *upstream)) {
@@ -389,55 +393,6 @@ void Worker::refuse_body(Exchange& exchange) {
   fail(exchange, 413, kBodyTooLarge);
 }
 
-bool Worker::recover(Exchange& exchange, int os_error, const char* what) {
-  UpstreamConnection* const upstream = exchange.upstream;
-  const bool never_connected = upstream == nullptr || upstream->connecting;
-  const bool dead_in_pool = upstream != nullptr && upstream->reused && !exchange.response_started &&
-                            !exchange.retried && exchange.request_bytes_whole &&
-                            http::idempotent(exchange.method);
-  if (never_connected) {
-    const bool ours = os_error == EMFILE || os_error == ENFILE || os_error == ENOBUFS || os_error == ENOMEM;
-    if (ours) {
-      fail(exchange, 503, "out of descriptors or memory");
-      return false;
-    }
-    bump(counters_.upstream_connect_failures);
-    if (upstream != nullptr) upstream_handshake_failed(exchange);
-    // Out of local ports towards this backend: another one may do, but this one is not to blame.
-    if (os_error != EADDRNOTAVAIL) {
-      exchange.upstreams->balancer().report_failure(exchange.backend, now_);
-      count_answer(exchange, true);
-    }
-    exchange.tried[exchange.attempts++] = exchange.backend;
-  } else if (dead_in_pool) {
-    exchange.retried = true;
-    bump(counters_.upstream_retries);
-  } else {
-    count_upstream_error(exchange);
-    fail(exchange, 502, what);
-    return false;
-  }
-  if (upstream != nullptr) close_upstream(*upstream);
-  release_backend(exchange);
-  exchange.request_sent = false;
-  return true;
-}
-
-void Worker::count_answer(Exchange& exchange, bool failed) noexcept {
-  BackendCounts& counts = exchange.upstreams->counts(exchange.backend);
-  bump(counts.requests);
-  if (failed) bump(counts.failures);
-}
-
-void Worker::count_upstream_error(Exchange& exchange) noexcept {
-  bump(counters_.upstream_errors);
-  if (!exchange.response_head_sent) {
-    count_answer(exchange, true);
-  } else if (exchange.status < 500) {  // a request counted as answered well turns out to have failed
-    bump(exchange.upstreams->counts(exchange.backend).failures);
-  }
-}
-
 /// Answers in the backend's place, or cuts the connection where the answer has begun already.
 void Worker::fail(Exchange& exchange, std::uint16_t status, std::string_view detail,
                   std::uint32_t retry_after_s) {
@@ -512,7 +467,7 @@ void Worker::log_exchange(const Exchange& exchange, std::string_view outcome) {
   record.tunnel = exchange.tunnel || exchange.raw;
   record.duration_us = std::chrono::duration_cast<std::chrono::microseconds>(now_ - exchange.started).count();
   record.backend = exchange.logged_backend;
-  record.retries = static_cast<std::uint32_t>(exchange.attempts + (exchange.retried ? 1 : 0));
+  record.retries = exchange.retries;
   record.outcome = outcome;
   append_record(*exchange.client, record);
 }

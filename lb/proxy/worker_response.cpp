@@ -171,6 +171,7 @@ Worker::HeadProgress Worker::response_head(Exchange& exchange, std::string_view&
 /// Decides the framing both ways and whether the connections live on; writes the head for the client. False:
 /// answered with an error.
 bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) {
+  if (head.status >= 500 && try_another(exchange, head.status)) return false;
   const http::FramingOutcome framing =
       http::response_framing(head, exchange.method, exchange.upgrade_requested);
   if (framing.error) {
@@ -210,7 +211,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   exchange.tunnel = tunnel;
   exchange.request_bytes.clear();  // it will not be sent again
   count_status(head.status);
-  count_answer(exchange, head.status >= 500);
+  count_answer(exchange, answer_of(head.status));
   return true;
 }
 
@@ -244,7 +245,7 @@ void Worker::response_done(Exchange& exchange, bool surplus_bytes) {
   UpstreamConnection& upstream = *exchange.upstream;
   const bool reusable = exchange.upstream_keep_alive && !surplus_bytes && exchange.request_sent &&
                         upstream.socket.outbox.empty() && !upstream.socket.readable &&
-                        !upstream.socket.peer_closed && !upstream.prefaced &&
+                        !upstream.socket.peer_closed && !upstream.prefaced && !upstream.stale &&
                         upstream.upstreams == upstreams_;
   if (reusable) {
     upstream.exchange = nullptr;

@@ -49,7 +49,7 @@ void Worker::raw_connected(Exchange& exchange) {
   upstream.connecting = false;
   bump(counters_.upstream_connects);
   exchange.upstreams->balancer().report_success(exchange.backend, now_);
-  count_answer(exchange, false);
+  count_answer(exchange, Answer::good);
   exchange.logged_backend = exchange.upstreams->set().backend(exchange.backend).name;
   exchange.tunnel = true;
   if (upstream.prefaced && !send_preface(exchange)) return tunnel_broken(exchange);
