@@ -251,6 +251,11 @@ std::vector<ConfigChange> config_diff(const Config& a, const Config& b) {
   changes.backends(a.backends, b.backends);
   changes.key("slow_start", a.slow_start, b.slow_start);
   changes.key("panic_threshold", a.panic_threshold, b.panic_threshold);
+  changes.key("retries", "attempts", a.retries.attempts, b.retries.attempts);
+  changes.key("retries", "gateway_errors", a.retries.gateway_errors, b.retries.gateway_errors);
+  changes.key("retries", "budget_share", a.retries.budget_share, b.retries.budget_share);
+  changes.key("retries", "budget_per_second", a.retries.budget_per_second, b.retries.budget_per_second);
+  changes.key("resolver", "interval", a.resolver.interval, b.resolver.interval);
   changes.key("pool", "max_size", a.pool.max_size, b.pool.max_size);
   changes.key("pool", "ttl", a.pool.ttl, b.pool.ttl);
   changes.rate_limit(a.rate_limit, b.rate_limit);
