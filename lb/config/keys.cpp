@@ -6,6 +6,7 @@
 #include "lb/config/config.hpp"
 #include "lb/config/key_slots.hpp"
 #include "lb/config/keys_health.hpp"
+#include "lb/config/keys_reload.hpp"
 #include "lb/config/keys_tls.hpp"
 
 namespace lb {
@@ -360,40 +361,6 @@ constexpr auto kQueueKeys = std::to_array<KeySpec>({
      .slot = slot<&QueueConfig::timeout>},
 });
 constexpr Section kQueue{.pointer = "/queue", .keys = kQueueKeys};
-
-constexpr auto kReloadKeys = std::to_array<KeySpec>({
-    {.name = "watch",
-     .type = KeyType::boolean,
-     .help = "Reload by itself when the content of the configuration file changes.",
-     .slot = slot<&ReloadConfig::watch>},
-    {.name = "debounce",
-     .type = KeyType::seconds,
-     .min = kSecondsMin,
-     .max = 60,
-     .help = "The watched file must have been left alone for this long.",
-     .slot = slot<&ReloadConfig::debounce>},
-    {.name = "probation",
-     .type = KeyType::seconds,
-     .min = 0,
-     .max = kDay,
-     .help = "A new configuration serves this long before it counts as good. When its process dies, or a "
-             "backend fails more than before, the last good one comes back. 0: good at once, never undone.",
-     .slot = slot<&ReloadConfig::probation>},
-    {.name = "requests_min",
-     .type = KeyType::integer,
-     .min = 1,
-     .max = 1'000'000,
-     .help = "Fewer requests to a backend than this say nothing about a new configuration.",
-     .slot = slot<&ReloadConfig::requests_min>},
-    {.name = "failure_increase",
-     .type = KeyType::number,
-     .min = 0,
-     .max = 1,
-     .help = "A backend whose share of failed requests is more than this above the share before is a reason "
-             "to go back.",
-     .slot = slot<&ReloadConfig::failure_increase>},
-});
-constexpr Section kReload{.pointer = "/reload", .keys = kReloadKeys};
 
 constexpr auto kAdminKeys = std::to_array<KeySpec>({
     {.name = "socket",
