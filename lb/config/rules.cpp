@@ -145,6 +145,10 @@ class Rules final {
     if (http && check.method == HealthCheckMethod::head && !check.expect_body.empty()) {
       wrong("expect_body", check.expect_body, "none with the method \"HEAD\"");
     }
+    const auto speaks_tls = [](const BackendConfig& backend) { return backend.tls.has_value(); };
+    if (http && check.port == 0 && std::ranges::any_of(config_.backends, speaks_tls)) {
+      wrong("type", "http", "\"tcp\" where a backend has tls, or a port that answers checks without it");
+    }
   }
 
   void response_headers() const {

@@ -157,7 +157,8 @@ TEST(Schema, BadFilesDoNotConform) {
                                                "listen_object_duplicate",    "listen_unix_too_long",
                                                "pid_file_control",           "response_headers_duplicate",
                                                "nesting_too_deep",           "backends_only_backups",
-                                               "hash_of_another_algorithm",  "tls_rules"};
+                                               "hash_of_another_algorithm",  "tls_rules",
+                                               "health_check_http_with_tls"};
   const Json schema = Json::parse(config_schema());
   std::size_t rejected = 0;
   for_each_file("bad", [&](const std::string& name, const Json& file) {

@@ -137,7 +137,11 @@ void HealthMonitor::begin(std::uint32_t target) {
   if (probe == nullptr) return checker_.abandon(target);
   probe->handle = handle;
   probe->target = target;
-  probe->unsent = check_request(options_.check, options_.hosts[target]);
+  if (!options_.send_proxy.empty() && options_.check.port == 0 &&
+      options_.send_proxy[target] != SendProxy::off) {
+    probe->unsent = proxy_header_of_our_own(options_.send_proxy[target] == SendProxy::v1 ? 1 : 2);
+  }
+  probe->unsent += check_request(options_.check, options_.hosts[target]);
   probe->fd = std::move(fd);
   if (!loop_.add(probe->fd.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                  Token{TokenKind::upstream, handle})) {

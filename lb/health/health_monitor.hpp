@@ -22,6 +22,7 @@
 #include "lb/health/check_answer.hpp"
 #include "lb/health/health_checker.hpp"
 #include "lb/net/event_loop.hpp"
+#include "lb/net/proxy_header.hpp"
 #include "lb/net/socket_address.hpp"
 
 namespace lb {
@@ -38,6 +39,9 @@ class HealthMonitor final {
   struct Options {
     HealthCheckConfig check{};         // valid
     std::vector<std::string> hosts{};  // one a target: the Host field, where the configuration gives none
+    /// One a target, or empty. Not sent where the configuration names another port: who answers there is
+    /// another.
+    std::vector<SendProxy> send_proxy{};
     /// Where to connect for a target; empty() while its name does not resolve. On the monitor's thread.
     std::function<SocketAddress(std::uint32_t target)> address{};
     /// A target went up or down. On the monitor's thread.

@@ -85,9 +85,11 @@ class Server final {
 /// A monitor and the changes that it told.
 class Watch final {
  public:
-  Watch(HealthCheckConfig check, std::vector<SocketAddress> addresses) : addresses_(std::move(addresses)) {
+  Watch(HealthCheckConfig check, std::vector<SocketAddress> addresses, std::vector<SendProxy> send_proxy = {})
+      : addresses_(std::move(addresses)) {
     HealthMonitor::Options options{.check = std::move(check),
                                    .hosts = std::vector<std::string>(addresses_.size(), "b"),
+                                   .send_proxy = std::move(send_proxy),
                                    .address = [this](std::uint32_t i) { return addresses_[i]; },
                                    .on_change =
                                        [this](const HealthMonitor::Change& change) {
@@ -201,6 +203,17 @@ TEST(HealthMonitor, TcpChecksAndAnotherPort) {
   server.answer_with("-LOADING\r\n");
   ASSERT_TRUE(watch.wait_for("0-the answer does not contain \"PONG\"\n")) << watch.story();
   EXPECT_EQ(server.last_request(), "PING\r\n");
+}
+
+TEST(HealthMonitor, BackendsThatExpectAProxyHeaderGetOneOfOurOwn) {
+  Server first{kGood};
+  Server second{kGood};
+  Watch watch{quick(), {loopback(first.port()), loopback(second.port())}, {SendProxy::v1, SendProxy::v2}};
+  watch.monitor->start();
+  ASSERT_TRUE(watch.monitor->wait_tested(kPatience));
+  EXPECT_TRUE(first.last_request().starts_with("PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n"));
+  EXPECT_EQ(second.last_request().find("GET / "), 16U);
+  EXPECT_EQ(second.last_request()[12], 0x20) << "LOCAL";
 }
 
 /// More targets than checks at once: all have their turn, and nothing is left open.

@@ -241,4 +241,9 @@ std::size_t write_proxy_v2(const IpAddress& from, const IpAddress& to,
   return static_cast<std::size_t>(at - out.data());
 }
 
+std::string_view proxy_header_of_our_own(int version) noexcept {
+  using namespace std::string_view_literals;
+  return version == 1 ? "PROXY UNKNOWN\r\n"sv : "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"sv;
+}
+
 }  // namespace lb

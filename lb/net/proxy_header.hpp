@@ -43,4 +43,8 @@ std::size_t write_proxy_v1(const IpAddress& from, const IpAddress& to,
 std::size_t write_proxy_v2(const IpAddress& from, const IpAddress& to,
                            std::span<char, kProxyWrittenMax> out) noexcept;
 
+/// The header of a connection that we make for ourselves, such as a health check (2.2: LOCAL, UNKNOWN).
+/// `version` is 1 or 2. Static storage.
+std::string_view proxy_header_of_our_own(int version) noexcept;
+
 }  // namespace lb

@@ -154,5 +154,10 @@ TEST(ProxyHeader, WhatIsWrittenIsReadAgain) {
   EXPECT_LE(written(write_proxy_v1, ip(most, 65535), ip(most, 65535)).size(), kProxyV1BytesMax);
 }
 
+TEST(ProxyHeader, OfOurOwn) {
+  EXPECT_EQ(outcome(std::string{proxy_header_of_our_own(1)}), "15: -");
+  EXPECT_EQ(outcome(std::string{proxy_header_of_our_own(2)}), "16: -");
+}
+
 }  // namespace
 }  // namespace lb

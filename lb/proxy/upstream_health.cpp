@@ -15,7 +15,10 @@ Result<std::unique_ptr<UpstreamHealth>> UpstreamHealth::create(std::shared_ptr<U
       .address = [&checked](std::uint32_t i) { return checked.addresses().next(i, monotonic_now()); },
       .on_change = [self = health.get()](const auto& change) { self->on_change(change); },
       .seed = seed};
-  for (std::uint32_t i = 0; i < checked.size(); ++i) options.hosts.push_back(checked.host_field(i));
+  for (std::uint32_t i = 0; i < checked.size(); ++i) {
+    options.hosts.push_back(checked.host_field(i));
+    options.send_proxy.push_back(checked.backend(i).send_proxy);
+  }
   auto monitor = HealthMonitor::create(std::move(options));
   if (!monitor) return std::unexpected(monitor.error());
   health->monitor_ = std::move(*monitor);
