@@ -50,10 +50,11 @@ std::vector<SocketAddress> resolve_by_system(const Endpoint& endpoint) {
   if (::getaddrinfo(endpoint.host.c_str(), port.c_str(), &hints, &found) != 0 || found == nullptr) return {};
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner{found, &::freeaddrinfo};
   std::vector<SocketAddress> addresses;
+  std::vector<SocketAddress> others;
   for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
-    addresses.emplace_back(info->ai_addr, info->ai_addrlen);
+    (info->ai_family == AF_INET ? addresses : others).emplace_back(info->ai_addr, info->ai_addrlen);
   }
-  std::ranges::stable_partition(addresses, [](const SocketAddress& a) { return a.family() == AF_INET; });
+  addresses.insert(addresses.end(), others.begin(), others.end());
   return addresses;
 }
 
