@@ -19,6 +19,10 @@ KEYS = {
     "backends": "backends",
     "slow_start": 0,
     "panic_threshold": 0.25,
+    "health_check": None,  # no check has one
+    "outlier_detection": None,
+    "retries": {"attempts": 8, "gateway_errors": False, "budget_share": 0.2, "budget_per_second": 100},
+    "resolver": {"interval": 30},
     "pool": {"max_size": 64, "ttl": 60},
     "rate_limit": "rate_limit",
     "timeouts": {

@@ -25,7 +25,7 @@ class Flapping:
 
 
 class Traffic:
-    """Clients that ask one after the other, over and over, until told to stop."""
+    """Clients that ask one after the other, over and over, until the block ends or one of them is failed."""
 
     def __init__(self, address, clients=6):
         self.address = address
@@ -33,18 +33,28 @@ class Traffic:
         self.statuses = []
         self.lost = []
         self.threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def __enter__(self):
         for thread in self.threads:
             thread.start()
+        return self
+
+    def __exit__(self, kind, _error, _trace):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        if kind is None:
+            assert not self.lost, self.lost
 
     def _run(self):
         while not self.stop.is_set():
             try:
                 with Connection(self.address) as client:
                     for _ in range(20):
-                        client.request()
-                        self.statuses.append(client.read_response().status)
+                        self.statuses.append(client.request().status)
             except (OSError, WireError) as error:
                 self.lost.append(error)
+                self.stop.set()
 
     def wait_for(self, count):
         target = len(self.statuses) + count
@@ -52,37 +62,30 @@ class Traffic:
             assert not self.lost, self.lost
             self.stop.wait(0.002)
 
-    def end(self):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-        assert not self.lost, self.lost
-        return self.statuses
-
 
 def test_a_backend_that_hangs_up_now_and_then_costs_no_idempotent_request(start_lb, raw_backend):
     a, b, c = (Flapping(raw_backend, name) for name in "abc")
     lb = start_lb(backends=[x.config() for x in (a, b, c)], outlier_detection={"ejection": 0.1})
-    traffic = Traffic(lb.address)
-    for _ in range(6):
-        traffic.wait_for(40)
-        a.mood = "hangs up"
-        traffic.wait_for(40)
-        a.mood = "well"
-    assert set(traffic.end()) == {200}
+    with Traffic(lb.address) as traffic:
+        for _ in range(6):
+            traffic.wait_for(40)
+            a.mood = "hangs up"
+            traffic.wait_for(40)
+            a.mood = "well"
+    assert set(traffic.statuses) == {200}
     assert lb.events("backend.ejected")
 
 
 def test_a_busy_backend_is_covered_by_the_others_when_asked(start_lb, raw_backend):
     a, b = Flapping(raw_backend, "a"), Flapping(raw_backend, "b")
     lb = start_lb(backends=[a.config(), b.config()], retries={"gateway_errors": True})
-    traffic = Traffic(lb.address, clients=4)
-    for _ in range(4):
-        traffic.wait_for(20)
-        a.mood = "busy"
-        traffic.wait_for(20)
-        a.mood = "well"
-    assert set(traffic.end()) == {200}
+    with Traffic(lb.address, clients=4) as traffic:
+        for _ in range(4):
+            traffic.wait_for(20)
+            a.mood = "busy"
+            traffic.wait_for(20)
+            a.mood = "well"
+    assert set(traffic.statuses) == {200}
 
 
 def test_a_dead_backend_among_others_is_never_seen_by_a_client(start_lb, raw_backend):
