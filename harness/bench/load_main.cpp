@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -36,12 +38,12 @@ void print(const char* event, LoadResult result) {
                             {"unsent", result.unsent},
                             {"seconds", result.seconds},
                             {"latency_us", latency_us(result.latency_ns_64)}};
-  std::cout << line.dump() << std::endl;
+  std::cout << line.dump() << '\n' << std::flush;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   LoadOptions options;
   CLI::App app{"Load for the benchmark of proxies"};
   app.add_option("--port", options.port, "on 127.0.0.1")->required()->check(CLI::Range(1, 65535));
@@ -65,4 +67,7 @@ int main(int argc, char** argv) {
   print("ready", load.prepare());
   for (std::string line; std::getline(std::cin, line);) print("done", load.run());
   return 0;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "lb_load: %s\n", error.what());
+  return 2;
 }

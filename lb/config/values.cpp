@@ -253,7 +253,7 @@ std::string members_json(const Section& section, void* owner) {
 }
 
 std::string listener_json(ListenerConfig& listener) {
-  const bool plain = listener == ListenerConfig{{Endpoint{listener}}};
+  const bool plain = listener == ListenerConfig{{static_cast<const Endpoint&>(listener)}};
   return plain ? json_string(listener.text()) : members_json(listener_section(), &listener);
 }
 

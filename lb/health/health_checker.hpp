@@ -50,11 +50,11 @@ class HealthChecker final {
   [[nodiscard]] std::uint32_t expired(Instant now);
 
   enum class Change : std::uint8_t { none, up, down };
-  /// The check of `target`, which runs, has ended. `up` and `down` tell that its standing is another now;
-  /// from untested to up is `none`, as it counted as up already.
-  Change finish(std::uint32_t target, bool passed);
-  /// The check of `target`, which runs, could not be made, for a reason of our own: it tells nothing.
-  void abandon(std::uint32_t target);
+  /// The check of target `index`, which runs, has ended. `up` and `down` tell that its standing is another
+  /// now; from untested to up is `none`, as it counted as up already.
+  Change finish(std::uint32_t index, bool passed);
+  /// The check of target `index`, which runs, could not be made, for a reason of our own: it tells nothing.
+  void abandon(std::uint32_t index);
 
   [[nodiscard]] Health health(std::uint32_t target) const noexcept { return targets_[target].health; }
   [[nodiscard]] bool running(std::uint32_t target) const noexcept { return targets_[target].running; }
@@ -82,7 +82,7 @@ class HealthChecker final {
     std::uint32_t round = 0;
   };
 
-  void plan(std::uint32_t target);
+  void plan(std::uint32_t index);
   void forget_finished();
 
   HealthRules rules_;

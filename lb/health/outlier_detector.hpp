@@ -66,7 +66,7 @@ class OutlierDetector final {
     bool out = false;  // and its return was not told yet
     std::string reason{};
   };
-  std::optional<Ejection> eject(std::uint32_t backend, std::string reason, Instant now);
+  std::optional<Ejection> eject(std::uint32_t index, std::string reason, Instant now);
   [[nodiscard]] bool may_eject(Instant now) const noexcept;
 
   OutlierRules rules_;

@@ -36,6 +36,7 @@ std::string host_field_of(const Endpoint& endpoint) {
 
 std::vector<Endpoint> endpoints_of(const Config& config) {
   std::vector<Endpoint> endpoints;
+  endpoints.reserve(config.backends.size());
   for (const BackendConfig& backend : config.backends) endpoints.push_back(backend.endpoint);
   return endpoints;
 }

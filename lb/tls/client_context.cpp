@@ -12,8 +12,8 @@ namespace lb::tls {
 namespace {
 
 int target_index() {
-  static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
-  return index;
+  static const int kIndex = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return kIndex;
 }
 
 bool is_address(const std::string& name) {

@@ -13,7 +13,7 @@ std::string take_errors() {
   while (const unsigned long code = ERR_get_error_all(nullptr, nullptr, nullptr, &data, &flags)) {
     if (!line.empty()) line += "; ";
     if (ERR_SYSTEM_ERROR(code)) {
-      line += std::strerror(static_cast<int>(ERR_GET_REASON(code)));
+      line += std::strerror(ERR_GET_REASON(code));
     } else if (const char* reason = ERR_reason_error_string(code)) {
       line += reason;
     } else {

@@ -18,8 +18,8 @@ constexpr std::size_t kNameBytesMax = 255;  // RFC 1035 2.3.4
 
 /// What ServerContext hangs on its SSL_CTXs, so that the ticket callback, which has no argument, finds it.
 int context_index() {
-  static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
-  return index;
+  static const int kIndex = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return kIndex;
 }
 
 /// Sessions are taken only by a listener that demands the same of its clients' certificates.

@@ -47,7 +47,7 @@ struct SocketBio {
   }
 
   static BIO_METHOD* method() {
-    static BIO_METHOD* const made = [] {
+    static BIO_METHOD* const kMade = [] {
       BIO_METHOD* const fresh = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "lb socket");
       LB_ASSERT(fresh != nullptr);
       BIO_meth_set_read(fresh, read);
@@ -55,7 +55,7 @@ struct SocketBio {
       BIO_meth_set_ctrl(fresh, control);
       return fresh;
     }();
-    return made;
+    return kMade;
   }
 
  private:

@@ -109,6 +109,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   Cuts choices(input);
   std::vector<Asked> asked;
+  asked.reserve(kExchangesMax);
   for (std::size_t i = 0; i < kExchangesMax; ++i) {
     asked.push_back({choices.below(4) == 0 ? http::Method::head : http::Method::get, choices.below(2) == 0});
   }
