@@ -122,7 +122,7 @@ def complaint(output):
     return "\n".join(output[report.start():].splitlines()[:EXCERPT_LINES_MAX])
 
 
-# What each step needs built: preset and group of targets.
+# What each step needs built: preset and group of targets. Those of the labs are known to their verifier.
 BUILDS = {
     "unit": ("release", "unit_tests"),
     "asan": ("asan", "unit_tests"),
@@ -130,6 +130,10 @@ BUILDS = {
     "fuzz": ("fuzz", "fuzzers"),
     "pytest": ("release", "programs"),
 }
+
+
+def labs_are_here():
+    return (ROOT / "harness" / "verify_labs.py").exists() and (ROOT / "solutions").exists()
 
 
 class Builder:
@@ -145,20 +149,25 @@ class Builder:
             if step == "fuzz" and not shutil.which("clang++-19"):
                 continue
             if step in BUILDS:
-                self.results[step] = self.pool.submit(self._build, *BUILDS[step])
+                preset, group = BUILDS[step]
+                self.results[step] = self.pool.submit(self._build, f"preset {preset}, {group}",
+                                                      ["tools/build.sh", preset, group])
+            if step == "labs" and labs_are_here():
+                self.results[step] = self.pool.submit(
+                    self._build, "the labs' known answers",
+                    ["tools/python.sh", "harness/verify_labs.py", "right", "wrong", "--build"])
 
     def result(self, step):
         """(failure or None, seconds that it took)"""
         return self.results[step].result()
 
     @staticmethod
-    def _build(preset, group):
-        log = LOGS / f"build-{preset}-{group}.log"
-        status, output, seconds = run(["nice", "-n", "10", "tools/build.sh", preset, group], log,
-                                      BUILD_SECONDS_MAX)
+    def _build(what, command):
+        log = LOGS / f"build-{re.sub('[^a-z_]+', '-', what)}.log"
+        status, output, seconds = run(["nice", "-n", "10", *command], log, BUILD_SECONDS_MAX)
         if status == 0:
             return None, seconds
-        return Outcome.failure(f"build of preset {preset}, {group}", tail(output)), seconds
+        return Outcome.failure(f"build of {what}", tail(output)), seconds
 
 
 builder = Builder()
@@ -311,14 +320,18 @@ def step_pytest(options):
 
 def step_labs(_options):
     """Counted from its last line; each of its failures begins with FAILED."""
-    if not (ROOT / "harness" / "verify_labs.py").exists() or not (ROOT / "solutions").exists():
+    if not labs_are_here():
         return Outcome(notes=["no solutions: the students' tree"])
+    failure, build_seconds = builder.result("labs")
+    if failure:
+        return failure
     status, output, seconds = run(["tools/python.sh", "harness/verify_labs.py", "--quick"], LOGS / "labs.log",
                                   LABS_SECONDS_MAX)
     counts = re.search(r"^(\d+) passed, (\d+) failed$", output, re.M)
     if not counts or (status != 0) != (counts.group(2) != "0"):
         return Outcome.failure(f"verify-labs: {ended(status)}", tail(output))
-    outcome = Outcome(int(counts.group(1)), int(counts.group(2)), notes=[f"ran {seconds:.0f} s"])
+    notes = [f"built in {build_seconds:.0f} s, ran {seconds:.0f} s"]
+    outcome = Outcome(int(counts.group(1)), int(counts.group(2)), notes=notes)
     for story in re.findall(r"^FAILED (.*?)$(.*?)(?=^FAILED |^\S.*\d+ s$|\Z)", output, re.M | re.S):
         outcome.excerpts.append((f"labs: {story[0]}", tail(story[1], 40)))
     return outcome
