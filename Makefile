@@ -12,7 +12,7 @@ SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECO
 PY := tools/python.sh
 CHECK := $(PY) tools/check.py
 
-.PHONY: help build programs demo check run setup unit asan tsan pytest fuzz bench microbench zero-drop lint format clean
+.PHONY: help build programs demo check run setup unit asan tsan pytest fuzz bench microbench zero-drop soak lint format clean
 
 help: ## this list
 	@printf 'Everything there is, in two commands, on a fresh Debian machine:\n'
@@ -44,16 +44,19 @@ zero-drop: programs ## the proof at length: RELOADS=20 DURATION=s RATE=n SEED=n
 	  $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED)) \
 	  --json build/zero-drop/result.json --html build/zero-drop/report.html
 
+soak: programs ## reloads every second for an hour with everything on, memory and files watched: DURATION=s ARGS='--faults'
+	@$(PY) harness/soak.py $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 unit: ## unit tests only
 	@tools/setup.sh --check build
 	@$(CHECK) unit
 
 asan: ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@tools/setup.sh --check build
+	@tools/setup.sh --check build test
 	@$(CHECK) asan
 
 tsan: ## unit tests of the modules where threads meet, under ThreadSanitizer
-	@tools/setup.sh --check build
+	@tools/setup.sh --check build test
 	@$(CHECK) tsan
 
 pytest: ## harness/tests against the real programs; ARGS='-k drain -x' goes to pytest

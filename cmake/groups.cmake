@@ -41,7 +41,7 @@ function(lb_add_groups)
   endforeach()
   lb_executables_below(${PROJECT_SOURCE_DIR} executables)
   set(list)
-  list(FILTER executables EXCLUDE REGEX "^lab_")  # the labs' programs are built one by one, on demand
+  list(FILTER executables EXCLUDE REGEX "^(lab|crash)_")  # built one by one, on demand
   foreach(target ${executables})
     set(groups programs)
     if(target MATCHES "^(.+)_test$")

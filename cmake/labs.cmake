@@ -6,7 +6,7 @@
 #                                                    or absent where there is none (the students' tree)
 #   lab_student_all_lb                               all four from the submission
 #   lab_case_SEAM_NAME_runner lab_case_SEAM_NAME_lb  every other answer that is known: solutions/ch10/N_SEAM/NAME.cpp
-#                                                    and the bug bank's fixtures/bugbank/N_SEAM/NAME.cpp
+#                                                    and the bug bank's fixtures/bugbank/N_SEAM/NAME.cpp or .edit
 set(LB_SUBMISSION ${PROJECT_SOURCE_DIR}/exercises/ch10 CACHE PATH "The submission that the labs' targets are built from")
 
 # What the known answers to an exercise include: there are some hundred of them, and reading it is most of the work
@@ -70,9 +70,29 @@ function(lb_lab_balancer target)
   lb_own_seams(${target} ${owned})
 endfunction()
 
+# A wrong answer that is an edit of a right one (harness/lbgrader/edits.py) becomes a source of the build folder:
+# ${variable} is then that.
+function(lb_edited_case variable seam folder)
+  set(case ${${variable}})
+  if(NOT case MATCHES "[.]edit$")
+    return()
+  endif()
+  get_filename_component(name ${case} NAME_WE)
+  file(STRINGS ${case} base REGEX "^// base: " LIMIT_COUNT 1)
+  string(REPLACE "// base: " "" base "${base}")
+  set(made ${PROJECT_BINARY_DIR}/labs/cases/${folder}/${name}.cpp)
+  set(edits ${PROJECT_SOURCE_DIR}/harness/lbgrader/edits.py)
+  add_custom_command(OUTPUT ${made} COMMAND python3 ${edits} ${case} ${made}
+    DEPENDS ${case} ${edits} ${PROJECT_SOURCE_DIR}/solutions/ch10/${folder}/${base} VERBATIM)
+  set(${variable} ${made} PARENT_SCOPE)
+endfunction()
+
 function(lb_add_labs)
   add_library(lab_wire STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/harness/labs/wire.cpp)
   target_link_libraries(lab_wire PUBLIC lb_base nlohmann_json::nlohmann_json)
+  add_executable(config_keys ${PROJECT_SOURCE_DIR}/harness/labs/config_keys.cpp)  # asked by the checks of 10.2
+  set_target_properties(config_keys PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/labs)
+  target_link_libraries(config_keys PRIVATE lb_config nlohmann_json::nlohmann_json)
   set(all)
   foreach(seam ${LB_SEAMS})
     set(file ${LB_SUBMISSION}/${LB_SEAM_FILE_${seam}})
@@ -83,9 +103,11 @@ function(lb_add_labs)
     endif()
     get_filename_component(folder ${LB_SEAM_FILE_${seam}} DIRECTORY)
     file(GLOB cases CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/solutions/ch10/${folder}/*.cpp
-                                      ${PROJECT_SOURCE_DIR}/fixtures/bugbank/${folder}/*.cpp)
+                                      ${PROJECT_SOURCE_DIR}/fixtures/bugbank/${folder}/*.cpp
+                                      ${PROJECT_SOURCE_DIR}/fixtures/bugbank/${folder}/*.edit)
     foreach(case ${cases})
       get_filename_component(name ${case} NAME_WE)
+      lb_edited_case(case ${seam} ${folder})
       lb_lab_runner(lab_case_${seam}_${name}_runner ${seam} ${case})
       lb_lab_balancer(lab_case_${seam}_${name}_lb ${seam} ${case})
     endforeach()

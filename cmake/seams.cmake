@@ -25,7 +25,12 @@ set(LB_SEAM_MODULE_diff config)
 set(LB_SEAM_MODULE_rollback reload)
 set(LB_SEAM_MODULE_yaml config)
 set(LB_SEAM_LIBS_diff nlohmann_json::nlohmann_json)
-set(LB_SEAM_LIBS_yaml yaml-cpp)
+find_library(LB_YAML_CPP_ARCHIVE libyaml-cpp.a)  # compiled in where it can be: lb/main/CMakeLists.txt says why
+if(LB_YAML_CPP_ARCHIVE)
+  set(LB_SEAM_LIBS_yaml ${LB_YAML_CPP_ARCHIVE})
+else()
+  set(LB_SEAM_LIBS_yaml yaml-cpp)
+endif()
 
 # GCC 12 sees overlapping copies in `"a" + string` at -O2 where there are none (its bug 105651); whoever writes an
 # exercise should not have to know that.

@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from lbgrader import check as checks  # noqa: E402
-from lbgrader import convert, grading, page, terminal  # noqa: E402
+from lbgrader import convert, grading, page, results, terminal  # noqa: E402
 
 EXERCISES = {**{str(n): n for n in (1, 2, 3, 4)}, **{f"10.{n}": n for n in (1, 2, 3, 4)},
              **{seam: n for n, seam in checks.SEAMS.items()}}
@@ -88,7 +88,7 @@ class Show:
 
     def __init__(self, quiet):
         self.quiet, self.done, self.printed = quiet, set(), 0
-        self.text = terminal.Text(terminal.colour_wanted(sys.stdout))
+        self.text = terminal.Text(terminal.colour_wanted(sys.stdout), columns=terminal.columns_of(sys.stdout))
 
     def started(self, grade):
         if not self.quiet:
@@ -116,6 +116,10 @@ class Show:
                 for block in self.text.stories(result):
                     print("", *block, sep="\n")
         print(self.text.score(grade))
+        to_write = next((e for e in grade.exercises if e.state == results.NOT_WRITTEN), None)
+        if to_write and not self.quiet:
+            folder = f"exercises/ch10/{to_write.number}_{to_write.seam}"
+            print(f"to begin with: {folder}/README.md, then make hint-ch10.{to_write.number}")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ INSTRUCTOR = (
     "harness/lbbatch/*",
     "harness/verify_labs.py",
     "harness/lbgrader/verify.py",
+    "harness/lbgrader/edits.py",
     "harness/lbgrader/flake.py",
     "harness/tests/test_tools.py",
     "harness/tests/test_handout.py",

@@ -38,6 +38,8 @@ PROGRAM_SECONDS_MAX = 600
 PYTEST_SECONDS_MAX = 1200
 LABS_SECONDS_MAX = 1800
 EXCERPT_LINES_MAX = 120
+FUZZ_QUICK_SECONDS_MAX = 10
+CLANG = "clang++-19"
 
 
 @dataclasses.dataclass
@@ -125,15 +127,31 @@ def complaint(output):
 # What each step needs built: preset and group of targets. Those of the labs are known to their verifier.
 BUILDS = {
     "unit": ("release", "unit_tests"),
-    "asan": ("asan", "unit_tests"),
+    "asan": ("sanitize", "unit_tests"),
     "tsan": ("tsan", "thread_tests"),
-    "fuzz": ("fuzz", "fuzzers"),
+    "fuzz": ("sanitize", "fuzzers"),  # for FUZZ_QUICK_SECONDS_MAX; beyond that the optimised preset
     "pytest": ("release", "programs"),
 }
 
 
+def build_of(step, fuzz_seconds):
+    """(preset, group) of a step."""
+    if step == "fuzz" and fuzz_seconds > FUZZ_QUICK_SECONDS_MAX:
+        return "fuzz", "fuzzers"
+    return BUILDS[step]
+
+
 def labs_are_here():
     return (ROOT / "harness" / "verify_labs.py").exists() and (ROOT / "solutions").exists()
+
+
+def has_compiler(step):
+    """The sanitizers' builds are clang's, which takes half of GCC's time with them."""
+    return step not in ("asan", "tsan", "fuzz") or shutil.which(CLANG) is not None
+
+
+def without_compiler():
+    return Outcome(skipped=1, notes=[f"{CLANG} is not installed (make setup)"])
 
 
 class Builder:
@@ -144,12 +162,12 @@ class Builder:
         self.pool = concurrent.futures.ThreadPoolExecutor(1)
         self.results = {}
 
-    def begin(self, steps):
+    def begin(self, steps, fuzz_seconds):
         for step in steps:
-            if step == "fuzz" and not shutil.which("clang++-19"):
+            if not has_compiler(step):
                 continue
             if step in BUILDS:
-                preset, group = BUILDS[step]
+                preset, group = build_of(step, fuzz_seconds)
                 self.results[step] = self.pool.submit(self._build, f"preset {preset}, {group}",
                                                       ["tools/build.sh", preset, group])
             if step == "labs" and labs_are_here():
@@ -220,6 +238,8 @@ def run_gtest(program, preset, env, prefix=()):
 
 
 def unit_step(step, env=None, prefix=()):
+    if not has_compiler(step):
+        return without_compiler()
     preset, group = BUILDS[step]
     failure, build_seconds = builder.result(step)
     if failure:
@@ -275,14 +295,14 @@ def run_fuzzer(program, seconds):
 
 
 def step_fuzz(options):
-    if not shutil.which("clang++-19"):
-        return Outcome(skipped=1, notes=["clang++-19 is not installed (make setup)"])
+    if not has_compiler("fuzz"):
+        return without_compiler()
     failure, build_seconds = builder.result("fuzz")
     if failure:
         return failure
     outcome = Outcome()
     with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
-        targets = programs("fuzz", "fuzzers")
+        targets = programs(*build_of("fuzz", options.fuzz_seconds))
         for part in pool.map(lambda program: run_fuzzer(program, options.fuzz_seconds), targets):
             outcome.add(part)
     outcome.notes.insert(0, f"built in {build_seconds:.0f} s, {options.fuzz_seconds} s each")
@@ -379,7 +399,7 @@ def main():
     total = Outcome()
     steps = {}
     chosen = [step for step in STEPS if not options.steps or step in options.steps]
-    builder.begin(chosen)
+    builder.begin(chosen, options.fuzz_seconds)
     for name in chosen:
         outcome = run_step(name, options)
         total.add(outcome)

@@ -47,8 +47,17 @@ def flags_by_file():
                 kept += [word, following]
             elif KEPT_FLAGS.match(word) and word not in ("-isystem", "-I", "-D"):
                 kept.append(word)
-        result[pathlib.Path(entry["file"]).resolve()] = kept
+        file = pathlib.Path(entry["file"]).resolve()
+        for path in together(file):
+            result[path] = kept
     return result
+
+
+def together(file):
+    """The sources that CMake compiles as one (LB_UNITY), or just `file`."""
+    if file.parent.name != "Unity":
+        return [file]
+    return [pathlib.Path(name) for name in re.findall(r'^#include "(/.*)"$', file.read_text(), re.M)]
 
 
 class Dependencies:

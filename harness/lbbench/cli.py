@@ -16,7 +16,6 @@ from .workloads import WORKLOADS, choose
 
 DESCRIPTION = """CPU per request, throughput, latency, memory and system calls of lb beside Debian's
 HAProxy and nginx and a relay that parses nothing, in one interleaved run. What counts is the ratios."""
-PROCESSORS_FOR_TWO_WORKERS = 4  # two for them, two for load and backend
 
 
 @dataclass
@@ -98,9 +97,6 @@ def describe():
 
 def leave_out(workload, factory, options):
     """Says why a workload makes no sense here; None when it does."""
-    processors = len(os.sched_getaffinity(0))
-    if workload.name == "workers" and processors < PROCESSORS_FOR_TWO_WORKERS:
-        return f"it needs {PROCESSORS_FOR_TWO_WORKERS} processors, two beside the load; here are {processors}"
     needed = options.idle_connections + 1000
     if workload.kind == "idle" and factory.descriptors < needed:
         return f"it needs {needed} descriptors in a process; here are {factory.descriptors}"

@@ -1,9 +1,12 @@
 """The result of a run as one JSON document; table.py and report.py show it and compute nothing."""
 
+import os
+
 from . import arithmetic, goals
 from .workloads import PEERS
 
 FORMAT = 1
+PROCESSORS_FOR_TWO_WORKERS = 4  # two for them, two for load and backend
 LOAD_KEYS = ("us", "user_us", "system_us", "rate", "resumed")
 LATENCY_KEYS = ("p50", "p90", "p99", "p99.9", "max", "us", "unsent")
 IDLE_KEYS = ("bytes", "before_bytes")
@@ -44,6 +47,9 @@ def make(environment, options, entries, notes):
         "environment": environment,
         "options": options,
         "workloads": entries,
-        "goals": goals.judge({entry["name"]: entry["rounds"] for entry in entries}),
+        "goals": goals.judge(
+            {entry["name"]: entry["rounds"] for entry in entries},
+            two_workers_fit=len(os.sched_getaffinity(0)) >= PROCESSORS_FOR_TWO_WORKERS,
+        ),
         "notes": notes,
     }

@@ -35,8 +35,23 @@ def _peer_goal(name, results, limit):
     return _goal(name, f"CPU per request x {peer or 'the better peer'}", _to(results, peer), limit)
 
 
-def judge(measured):
-    """measured: workload name -> name -> rounds. The goals whose workload was measured, in order."""
+def _two_workers(results, they_fit):
+    """Where two workers, load and backend do not all have a processor, throughput says how these were divided
+    up. What remains to be seen is whether a request costs more with a second worker beside: a pair with
+    processors of their own answers twice as many a second, divided by that."""
+    one, two = results.get("lb", []), results["lb-2-workers"]
+    if they_fit:
+        found = arithmetic.ratio(arithmetic.figures(two, "rate"), arithmetic.figures(one, "rate"))
+        text, value = "requests a second x one worker", found and found["median"]
+    else:
+        found = arithmetic.ratio(arithmetic.figures(one, "us"), arithmetic.figures(two, "us"))
+        text, value = "2 x CPU per request of one worker / of two", found and 2 * found["median"]
+    return _goal("workers", text, value, TWO_WORKERS_MIN, at_most=False)
+
+
+def judge(measured, two_workers_fit=True):
+    """measured: workload name -> name -> rounds. The goals whose workload was measured, in order.
+    two_workers_fit: there is a processor for each worker, the load and the backend."""
     goals = []
     for name, results in measured.items():
         if name == "keepalive":
@@ -57,11 +72,5 @@ def judge(measured):
             value = arithmetic.median(arithmetic.figures(results.get("lb", []), "bytes"))
             goals.append(_goal(name, "bytes of memory for an idle connection", value, IDLE_BYTES_MAX))
         elif name == "workers" and "lb-2-workers" in results:
-            value = None
-            found = arithmetic.ratio(
-                arithmetic.figures(results["lb-2-workers"], "rate"),
-                arithmetic.figures(results.get("lb", []), "rate"),
-            )
-            value = found["median"] if found else None
-            goals.append(_goal(name, "requests a second x one worker", value, TWO_WORKERS_MIN, at_most=False))
+            goals.append(_two_workers(results, two_workers_fit))
     return goals

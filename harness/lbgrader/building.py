@@ -25,7 +25,8 @@ from . import explain
 from .check import ROOT, SEAMS, TOGETHER, CouldNotGrade, source_name
 
 PRESETS = {"runner": "asan", "lb": "release"}
-TOOLS = ("lb_backend", "lb_traffic", "lb_ledger")
+TOOLS = ("lb_backend", "lb_traffic", "lb_ledger")  # of the stage zero-drop
+JUDGES = {"diff": ("config_keys",)}  # of the preset release: what the checks of a seam ask
 SOURCE_BYTES_MAX = 1 << 20
 COMPILE_SECONDS_MAX = 120
 BASE_SECONDS_MAX = 1800
@@ -106,7 +107,12 @@ def _template(folder, seam, kind, _stamp):
 # ---- the tree's own part ---------------------------------------------------------------------------
 
 
-def build_base(seams, kinds=("runner", "lb")):
+def balancer_is_there():
+    """Whether the balancer's libraries were ever built: if not, that takes minutes."""
+    return (ROOT / "build" / PRESETS["lb"] / "lb" / "main" / "liblb_main.a").exists()
+
+
+def build_base(seams, kinds=("runner", "lb"), tools=True):
     """Brings up to date what the programs of these seams are linked with; one ninja call for each preset."""
     for kind in kinds if seams else ():
         preset = PRESETS[kind]
@@ -114,9 +120,15 @@ def build_base(seams, kinds=("runner", "lb")):
             _base_call(preset, ["lab_wire"])
         targets = [need for seam in seams if kind == "lb" or seam != SEAMS[TOGETHER]
                    for need in template(seam, kind).needs]
-        targets += TOOLS if kind == "lb" else ()
+        targets += TOOLS if kind == "lb" and tools else ()
         if targets:
             _base_call(preset, sorted(set(targets)))
+
+
+def build_judges(seams):
+    targets = [program for seam in seams for program in JUDGES.get(seam, ())]
+    if targets:
+        _base_call("release", targets)
 
 
 def build_targets(preset, targets):
@@ -154,13 +166,18 @@ def _base_call(preset, targets):
         raise error
 
 
+_told = []
+
+
 def _output_of(build):
-    """What it prints, when it has ended. Whoever waits for long is told why."""
+    """What it prints, when it has ended. Whoever waits for long is told why, once."""
     try:
         return build.communicate(timeout=SILENT_SECONDS_MAX)[0]
     except subprocess.TimeoutExpired:
-        print("building what surrounds the exercises: at first that takes minutes", file=sys.stderr,
-              flush=True)
+        if not _told:
+            print("building what surrounds the exercises: at first that takes minutes", file=sys.stderr,
+                  flush=True)
+        _told.append(build.args)
     return build.communicate(timeout=BASE_SECONDS_MAX)[0]
 
 

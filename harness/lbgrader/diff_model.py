@@ -1,66 +1,67 @@
 """What differs between two configurations, computed from their JSON alone: the judge's own answer to 10.2.
 
-Shares nothing with the balancer but the contract (lb/config/diff.hpp) and the table of keys below. Knows what
-the checks generate: addresses are written as the balancer would print them, listen may also be ":PORT",
-"*:PORT" or listen_port. A configuration is a dict, as json.loads gives it.
+Shares nothing with the balancer but the contract (lb/config/diff.hpp) and its table of keys, which the
+program config_keys (harness/labs) tells: a key that is added there is known here. Knows what the checks
+generate: addresses are written as the balancer would print them, listen may also be ":PORT", "*:PORT" or
+listen_port; no backend has an option that is an object. A configuration is a dict, as json.loads gives it.
 """
 import dataclasses
 import decimal
+import functools
 import json
 import re
+import subprocess
+
+from .check import ROOT, CouldNotGrade
 
 SHOWN_CHARACTERS_MAX = 60
+CONFIG_KEYS = ROOT / "build" / "release" / "labs" / "config_keys"
+PLACE = ("name", "host", "port", "unix")  # of a backend: its identity and address
 
-# Every key in the order of the report: name, and its default, or a dict of keys for a section.
-KEYS = {
-    "listen": "listen",
-    "algorithm": "round_robin",
-    "hash": {"by": "client_ip", "name": "", "balance_factor": 0},
-    "backends": "backends",
-    "slow_start": 0,
-    "panic_threshold": 0.25,
-    "health_check": None,  # no check has one
-    "outlier_detection": None,
-    "retries": {"attempts": 8, "gateway_errors": False, "budget_share": 0.2, "budget_per_second": 100},
-    "resolver": {"interval": 30},
-    "pool": {"max_size": 64, "ttl": 60},
-    "rate_limit": "rate_limit",
-    "timeouts": {
-        "header": 10,
-        "idle": 60,
-        "connect": 5,
-        "response": 60,
-        "body": 30,
-        "tunnel": 3600,
-        "quiet": 1,
-    },
-    "drain_timeout": 30,
-    "workers": 0,
-    "max_connections": 50000,
-    "limits": {
-        "request_line_bytes": 16384,
-        "header_bytes": 32768,
-        "header_count": 100,
-        "body_bytes": 0,
-        "requests_per_connection": 0,
-        "connections_per_ip": 0,
-    },
-    "queue": {"size": 1000, "timeout": 5},
-    "pid_file": "",
-    "reload": {
-        "watch": False,
-        "debounce": 0.1,
-        "probation": 10,
-        "requests_min": 50,
-        "failure_increase": 0.1,
-    },
-    "admin": {"socket": ""},
-    "access_log": "",
-    "response_headers": "response_headers",
-}
-CHOICES = ("algorithm", "by")
-BACKEND_KEYS = {"weight": 1, "max_connections": 0, "backup": False}
-RATE_LIMIT_KEYS = {"per_ip": None, "burst": 1}
+
+# ---- The table of keys ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    name: str
+    kind: str  # "value", "object" (a section), "optional" (one that may be null) or "list"
+    is_choice: bool
+    default: object
+    is_shown: bool  # at its default
+    keys: tuple  # of a section or a list's items
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    keys: tuple  # of the document, in the order of the report
+    samples: tuple  # (path, before, after): pairs that differ in that one key
+
+    def of(self, name):
+        return next(key for key in self.keys if key.name == name)
+
+    @property
+    def options(self):
+        """Those of a backend that are plain values, weight and so on."""
+        return tuple(k for k in self.of("backends").keys if k.name not in PLACE and k.kind == "value")
+
+
+def _keys(told):
+    return tuple(
+        Key(k["name"], k["kind"], k["choice"], k["default"], k["shown"], _keys(k.get("keys", ())))
+        for k in told
+    )
+
+
+@functools.cache
+def table():
+    try:
+        done = subprocess.run([CONFIG_KEYS], capture_output=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CouldNotGrade(f"the balancer's keys are not to be learnt: {error}", "environment") from error
+    told = json.loads(done.stdout)
+    samples = tuple((s["path"], s["before"], s["after"]) for s in told["samples"])
+    return Table(_keys(told["keys"]), samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ def value_words(key, value):
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value if key in CHOICES else shown(value) if value else "none"
+        return value if key.is_choice else shown(value) if value else "none"
     return f"{decimal.Decimal(repr(value)).normalize():f}"
 
 
@@ -118,6 +119,14 @@ def address_of(backend):
     return host_and_port(backend["host"], backend["port"])
 
 
+def _filled(keys, given):
+    return {key.name: given.get(key.name, key.default) for key in keys}
+
+
+def _shown(keys, values):
+    return {key.name: values[key.name] for key in keys if key.is_shown or values[key.name] != key.default}
+
+
 def effective(config):
     """Key path -> value; listeners, backends and header fields by identity, in the order of the file. Two
     configurations differ exactly when these do, order aside."""
@@ -128,26 +137,20 @@ def effective(config):
     backends = {}
     for entry in config["backends"]:
         name = entry.get("name", address_of(entry))
-        backends[name] = {
-            "address": address_of(entry),
-            **{key: entry.get(key, default) for key, default in BACKEND_KEYS.items()},
-        }
-    limit = config.get("rate_limit")
-    if limit is not None:
-        limit = {key: limit.get(key, default) for key, default in RATE_LIMIT_KEYS.items()}
+        backends[name] = {"address": address_of(entry), **_filled(table().options, entry)}
     headers = {
         name.lower(): (name, "(secret)" if is_secret(name) else value, value)
         for name, value in config.get("response_headers", {}).items()
     }
-    model = {"listen": texts, "backends": backends, "rate_limit": limit, "response_headers": headers}
-    for key, default in KEYS.items():
-        if key in model:
+    model = {"listen": texts, "backends": backends, "response_headers": headers}
+    for key in table().keys:
+        if key.name in model:
             continue
-        if isinstance(default, dict):
-            given = config.get(key, {})
-            model[key] = {inner: given.get(inner, value) for inner, value in default.items()}
+        given = config.get(key.name)
+        if key.kind == "object" or (key.kind == "optional" and given is not None):
+            model[key.name] = _filled(key.keys, given or {})
         else:
-            model[key] = config.get(key, default)
+            model[key.name] = config.get(key.name, key.default)
     return model
 
 
@@ -159,7 +162,7 @@ def backend_json(name, backend):
     else:
         host, port = address.rsplit(":", 1)
         where = {"host": host.strip("[]"), "port": int(port)}
-    return {"name": name, **where, **{key: backend[key] for key in BACKEND_KEYS}}
+    return {"name": name, **where, **_shown(table().options, backend)}
 
 
 # ---- What differs ----
@@ -177,22 +180,40 @@ def changed(path, said, key, before, after):
 def diff(before, after):
     """The changes from one configuration to another, in the order of the contract."""
     old, new, changes = effective(before), effective(after), []
-    for key, default in KEYS.items():
-        if key in _SPECIAL:
-            changes += _SPECIAL[key](old[key], new[key])
-        elif isinstance(default, dict):
-            changes += _keys(old[key], new[key], key, default)
-        elif old[key] != new[key]:
-            changes.append(changed(pointer(key), f"{key}: ", key, old[key], new[key]))
+    for key in table().keys:
+        was, now = old[key.name], new[key.name]
+        if key.name in _LISTS:
+            changes += _LISTS[key.name](was, now)
+        elif key.kind == "object" or (key.kind == "optional" and None not in (was, now)):
+            changes += _keys_of(was, now, key)
+        elif key.kind == "optional":
+            changes += _section(was, now, key)
+        elif was != now:
+            changes.append(changed(pointer(key.name), f"{key.name}: ", key, was, now))
     return changes
 
 
-def _keys(old, new, section, keys):
+def _keys_of(old, new, section):
     return [
-        changed(pointer(section, key), f"{section}.{key}: ", key, old[key], new[key])
-        for key in keys
-        if old[key] != new[key]
+        changed(pointer(section.name, k.name), f"{section.name}.{k.name}: ", k, old[k.name], new[k.name])
+        for k in section.keys
+        if old[k.name] != new[k.name]
     ]
+
+
+def _section(old, new, section):
+    """One that comes or goes as a whole."""
+
+    def whole(values, verb):
+        words = (f"{k.name} {value_words(k, values[k.name])}" for k in section.keys)
+        return f"{section.name} {verb}: " + ", ".join(words)
+
+    path = pointer(section.name)
+    if old is not None:
+        return [Change("removed", path, _shown(section.keys, old), None, whole(old, "removed"))]
+    if new is not None:
+        return [Change("added", path, None, _shown(section.keys, new), whole(new, "added"))]
+    return []
 
 
 def _listeners(old, new):
@@ -210,9 +231,9 @@ def _listeners(old, new):
 def _backends(old, new):
     def whole(name, backend, verb):
         more = [
-            f"{key} {value_words(key, backend[key])}"
-            for key, default in BACKEND_KEYS.items()
-            if key == "weight" or backend[key] != default
+            f"{key.name} {value_words(key, backend[key.name])}"
+            for key in table().options
+            if key.name == "weight" or backend[key.name] != key.default
         ]
         return f"backend {printable(name)} {verb}: {', '.join([printable(backend['address']), *more])}"
 
@@ -242,14 +263,14 @@ def _backends(old, new):
             )
         changes += [
             changed(
-                pointer("backends", name, key),
-                f"backend {printable(name)}: {key} ",
+                pointer("backends", name, key.name),
+                f"backend {printable(name)}: {key.name} ",
                 key,
-                was[key],
-                backend[key],
+                was[key.name],
+                backend[key.name],
             )
-            for key in BACKEND_KEYS
-            if was[key] != backend[key]
+            for key in table().options
+            if was[key.name] != backend[key.name]
         ]
     return changes + [
         Change(
@@ -262,20 +283,6 @@ def _backends(old, new):
         for name, backend in new.items()
         if name not in old
     ]
-
-
-def _rate_limit(old, new):
-    if old is not None and new is not None:
-        return _keys(old, new, "rate_limit", RATE_LIMIT_KEYS)
-
-    def whole(limit, verb):
-        return f"rate_limit {verb}: " + ", ".join(
-            f"{key} {value_words(key, limit[key])}" for key in limit
-        )
-
-    if old is not None:
-        return [Change("removed", "/rate_limit", old, None, whole(old, "removed"))]
-    return [] if new is None else [Change("added", "/rate_limit", None, new, whole(new, "added"))]
 
 
 def _headers(old, new):
@@ -306,12 +313,7 @@ def _headers(old, new):
     return changes
 
 
-_SPECIAL = {
-    "listen": _listeners,
-    "backends": _backends,
-    "rate_limit": _rate_limit,
-    "response_headers": _headers,
-}
+_LISTS = {"listen": _listeners, "backends": _backends, "response_headers": _headers}
 
 
 # ---- Applying changes ----
@@ -350,7 +352,8 @@ def _apply_one(model, parts, change):
 
         def plain(entry):
             try:
-                return {"address": address_of(entry), **{inner: entry[inner] for inner in BACKEND_KEYS}}
+                told = {k.name: entry[k.name] for k in table().options if k.is_shown or k.name in entry}
+                return {"address": address_of(entry), **_filled(table().options, told)}
             except (KeyError, TypeError, AttributeError):
                 raise CannotApply(f"{change.path}: {json.dumps(entry)} is no whole backend") from None
 
@@ -369,7 +372,7 @@ def _apply_one(model, parts, change):
         return _apply_value(model[key][rest[0]], rest[1:], change)
     if rest and isinstance(model[key], dict):
         return _apply_value(model[key], rest, change)
-    if key == "rate_limit" and not rest:
+    if not rest and table().of(key).kind == "optional":
         if model[key] != change.before:
             raise CannotApply(f"{change.path}: before is not what was there")
         model[key] = change.after

@@ -136,6 +136,7 @@ def main():
     exercises = options.exercise or [n for n in SEAMS if n != TOGETHER]
     contain.spaces()
     building.build_targets("asan", [f"lab_case_{SEAMS[n]}_{SEAMS[n]}_runner" for n in exercises])
+    building.build_judges(SEAMS[n] for n in exercises)
     if options.live_every:
         building.build_targets("release", [*building.TOOLS, *(f"lab_case_{SEAMS[n]}_{SEAMS[n]}_lb"
                                                               for n in exercises)])

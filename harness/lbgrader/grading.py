@@ -5,6 +5,7 @@ other, each in a cell (contain.py). The drivers tell what happens over pipes; th
 grade and writes grade.json, atomically, after every check.
 """
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -27,6 +28,7 @@ from .runner import Student
 
 TEXT_MAX = 4000
 STEPS_MAX = 200
+UNIT_STANDSTILL = 3  # times the time that a check without sleeping takes at most
 NOT_IMPLEMENTED = "not implemented: "
 
 
@@ -52,7 +54,7 @@ class _Session:
         self.checks = {}
         self.asked = [n for n in sorted(options.exercises) if n != TOGETHER]
         self.results = {}
-        self.no_balancer = None
+        self.no_balancer, self.unit_first, self.build_balancer = None, False, None
         for number in sorted(set(options.exercises)):
             self._prepare(number)
 
@@ -101,16 +103,22 @@ class _Session:
         waiting = [n for n in self.asked if self.results[n].state == PENDING]
         units = [SEAMS[n] for n in self.asked if any(c.stage == "unit" for c in self.checks[n])]
         live = [SEAMS[n] for n in self.results if any(c.stage != "unit" for c in self.checks[n])]
+        tools = any(c.stage == "zero-drop" for checks in self.checks.values() for c in checks)
+        self.build_balancer = functools.partial(building.build_base, kinds=("lb",), tools=tools)
         try:
             building.build_base(units, ("runner",))
+            building.build_judges(SEAMS[n] for n in self.asked)
         except CouldNotGrade as error:
             for result in self.results.values():
                 _not_graded(result, error)
             return
-        try:
-            building.build_base(live, ("lb",))
-        except CouldNotGrade as error:
-            self.no_balancer = error  # unit checks can be judged all the same
+        if building.balancer_is_there() or not units:
+            try:
+                self.build_balancer(live)
+            except CouldNotGrade as error:
+                self.no_balancer = error  # unit checks can be judged all the same
+        else:
+            self.unit_first = True  # each driver builds it, or waits for the one that does
         drivers = {}
         while waiting or drivers:
             while waiting and len(drivers) < max(1, self.options.jobs):
@@ -256,6 +264,7 @@ class _Exercise:
         self.checks = session.checks[number]
         self.result = session.results[number]
         self.seed = session.grade.seed
+        self.points = self.points_max = 0  # of the checks so far
 
     def run(self):
         unit = [c for c in self.checks if c.stage == "unit"]
@@ -264,7 +273,7 @@ class _Exercise:
         balancer = None
         try:
             runner = self.workshop.start(self.number, "runner") if unit else None
-            if live and not self.session.no_balancer:
+            if live and not (self.session.no_balancer or self.session.unit_first):
                 balancer = self.workshop.start(self.number, "lb")
             if runner:
                 program = runner.finish()
@@ -275,6 +284,8 @@ class _Exercise:
                                      + (f", and {more} more" if more else "")])
                 if not self._unit(unit, program):
                     return
+            if live and self.session.unit_first:
+                balancer = self._first_balancer()
             if balancer:
                 self._live(live, balancer)
             elif live:
@@ -290,6 +301,18 @@ class _Exercise:
         finally:
             if balancer:
                 balancer.stop()
+
+    def _first_balancer(self):
+        """On a tree in which no balancer was ever built: after the unit checks, whose result is told."""
+        points = f", {self.points} of {self.points_max} points" if self.points_max else ""
+        print(f"{self.result.name}: unit checks are judged{points}; now the balancer is built for the rest, "
+              "which at first takes minutes", file=sys.stderr, flush=True)
+        try:
+            self.session.build_balancer([self.result.seam])
+        except CouldNotGrade as error:
+            self.session.no_balancer = error
+            return None
+        return self.workshop.start(self.number, "lb")
 
     def _not_graded(self, checks, error):
         for check in checks:
@@ -333,6 +356,8 @@ class _Exercise:
             (pathlib.Path(self.session.options.out) / name).write_text(page)
             fields["attached"]["report"] = name
         self.tell(check.number, **fields)
+        self.points += check.points if fields["verdict"] == "pass" else 0
+        self.points_max += check.points
         return fields
 
 
@@ -363,8 +388,9 @@ def crowded():
 def limits_of(check):
     if check.stage == "unit":
         tasks = contain.tasks_of_user()
-        return contain.Limits(seconds=check.seconds_max * crowded(), user_tasks=tasks and tasks + 100,
-                              cpu_seconds=max(20, int(check.seconds_max)))
+        # What computes too long meets the limit of computing time; a machine that stands still is nobody's mistake.
+        return contain.Limits(seconds=UNIT_STANDSTILL * check.seconds_max * crowded(),
+                              user_tasks=tasks and tasks + 100, cpu_seconds=max(20, int(check.seconds_max)))
     if check.stage == "live":
         return contain.Limits(seconds=max(check.seconds_max, 30.0) * crowded(), processes=200,
                               memory_bytes=4096 * contain.MIB)

@@ -1,11 +1,14 @@
 """A grade as text: a line for each exercise, the stories of what failed, the score. Golden files hold its
 exact form."""
 import os
+import shutil
+import textwrap
 
 from . import grading, results
 
 MARKS = {"pass": "ok", "fail": "--", "not graded": "??", "pending": ".."}
 WIDTH = 100
+COLUMNS_MIN = 60
 STORIES_MAX = 6  # of one exercise
 LOG_LINES_SHOWN = 8
 _STEP_LINES = 40
@@ -16,9 +19,16 @@ def colour_wanted(stream):
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
+def columns_of(stream):
+    """Of the terminal; None when it is none: nothing is wrapped then."""
+    return max(COLUMNS_MIN, shutil.get_terminal_size().columns) if stream.isatty() else None
+
+
 class Text:
-    def __init__(self, colour=False, timed=True):
-        self.colour, self.timed = colour, timed
+    """`columns`: stories are wrapped to that width; what compilers and programs wrote stays as it is."""
+
+    def __init__(self, colour=False, timed=True, columns=None):
+        self.colour, self.timed, self.columns = colour, timed, columns
 
     def paint(self, text, *styles):
         codes = ";".join(_CODES[style] for style in styles)
@@ -99,7 +109,7 @@ class Text:
         if first:
             lines.append(f"    ... {first} earlier steps are in the report")
         lines += [line for number, text in enumerate(steps[first:], first)
-                  for line in self._hanging(f"    {number}.".ljust(8), text)]
+                  for line in self._hanging(f"    {number}.".ljust(8), text, self.columns)]
         if check.verdict == "not graded":
             lines += self._field("could not be graded:", check.seen)
             lines.append(f"    not your fault: {check.blame}; the check counts nothing until it can be")
@@ -116,12 +126,12 @@ class Text:
 
     def _expectation(self, check):
         one_line = f"    expected: {check.expected}   seen: {check.seen}"
-        if len(one_line) <= WIDTH + 10 and "\n" not in one_line:
+        if len(one_line) <= (self.columns or WIDTH + 10) and "\n" not in one_line:
             return [f"    expected: {check.expected}   {self.paint('seen:', 'bold')} {check.seen}"]
         return [*self._field("expected:", check.expected), *self._field("seen:", check.seen)]
 
     def _field(self, name, text):
-        return list(self._hanging(f"    {name} ".ljust(14), text))
+        return list(self._hanging(f"    {name} ".ljust(14), text, self.columns))
 
     def _log(self, name, text):
         lines = []
@@ -133,8 +143,11 @@ class Text:
                                   + (f"\n... {hidden} more lines in the report" if hidden > 0 else "")))
 
     @staticmethod
-    def _hanging(head, text):
-        for number, line in enumerate(str(text).splitlines() or [""]):
+    def _hanging(head, text, columns=None):
+        lines = str(text).splitlines() or [""]
+        if columns:
+            lines = [part for line in lines for part in _wrapped(line, columns - len(head))]
+        for number, line in enumerate(lines):
             yield (head if number == 0 else " " * len(head)) + line
 
     # -- the whole -----------------------------------------------------------------------------------
@@ -154,6 +167,15 @@ class Text:
             for block in self.stories(result):
                 lines += ["", *block]
         return "\n".join([*lines, self.score(grade)])
+
+
+def _wrapped(line, width):
+    """What is longer than `width` in pieces that end at blanks; a word is never cut."""
+    if len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False,
+                         break_on_hyphens=False, replace_whitespace=False)
 
 
 def notes_of(grade):

@@ -15,12 +15,11 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import socket
 import sys
 import time
 
-from . import building, contain, convert, forked, grading, page, terminal
+from . import building, contain, convert, edits, forked, grading, page, terminal
 from .check import ROOT, SEAMS, TOGETHER, load_checks, source_name
 
 SEED = 48213
@@ -60,7 +59,7 @@ def right_answers(exercise):
 def wrong_answers(exercise):
     folder = ROOT / "fixtures" / "bugbank" / f"{exercise}_{SEAMS[exercise]}"
     answers = []
-    for path in sorted(folder.glob("*.cpp")):
+    for path in sorted([*folder.glob("*.cpp"), *folder.glob("*.edit")], key=lambda path: path.stem):
         head = path.read_text().splitlines()[:12]
         said = {key: next((line.split(":", 1)[1].strip() for line in head if line.startswith(f"// {key}:")),
                           "")
@@ -100,6 +99,7 @@ class Verification:
         balancers += [a for a in wrong if stage.get(a.killed_by) == "live"]
         balancers = [a for a in balancers if any(c.stage == "live" for c in checks[a.exercise])]
         building.build_targets("asan", [a.target("runner") for a in [*right, *wrong]])
+        building.build_judges(SEAMS[n] for n in self.exercises())
         if balancers:
             building.build_targets("release", [*building.TOOLS, *(a.target("lb") for a in balancers)])
         print(f"built {len(right)} right and {len(wrong)} wrong answers in {time.monotonic() - began:.0f} s",
@@ -295,10 +295,10 @@ def golden_submissions():
     made = {"hang": HOSTILE / "hang", "crash": HOSTILE / "segfault", "forged": HOSTILE / "forged",
             "compile": HOSTILE / "does_not_compile"}
     for name, origin in (("pass", ROOT / "solutions/ch10/3_rollback/rollback.cpp"),
-                         ("fail", ROOT / "fixtures/bugbank/3_rollback/sum_of_backends.cpp")):
+                         ("fail", ROOT / "fixtures/bugbank/3_rollback/sum_of_backends.edit")):
         target = ROOT / "build" / "verify" / name / source_name(3)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(origin, target)
+        target.write_text(edits.source_of(origin))
         made[name] = ROOT / "build" / "verify" / name
     return made
 

@@ -20,6 +20,7 @@ from .process import Child, now_ns, parse_json_object
 from .target import ReloadAnswer, ReloadFailed, Target
 
 RELOAD_TIMEOUT_S = 40.0
+VERIFY_TIMEOUT_S = 15.0  # more than a busy machine stalls
 
 
 @dataclass
@@ -46,6 +47,7 @@ def run_cli(*arguments, binary=None, timeout=60.0, cwd=None, stdin=None):
 PROTOCOL_LISTENERS = {
     "tcp": {"address": "127.0.2.1:0", "mode": "tcp"},
     "proxied": {"address": "127.0.2.2:0", "proxy_protocol": {"from": ["127.0.0.0/8"]}},
+    "tls": {"address": "127.0.2.3:0"},  # and its certificate
 }
 
 
@@ -67,6 +69,9 @@ class Balancer(Target):
         base=None,
         keep_shape=False,
         protocols=(),
+        certificates=None,
+        tls_backends=(),
+        linger_max=30.0,
         seed=1,
         pid_file=True,
         log_format="json",
@@ -77,7 +82,9 @@ class Balancer(Target):
         self.binary = paths.executable(binary) if binary else paths.lb_binary()
         self.base = dict(base or {})
         self.keep_shape = keep_shape
-        self.protocols = tuple(protocols)
+        self.protocols = tuple(p for p in protocols if p != "tls" or certificates)
+        self.certificates, self.tls_backends = certificates, frozenset(tls_backends)
+        self.linger_max = linger_max
         self.seed, self.log_format = seed, log_format
         self.config_path = self.directory / "lb.json"
         self.pid_path = self.directory / "lb.pid" if pid_file else None
@@ -95,9 +102,10 @@ class Balancer(Target):
             config.setdefault("listen", ["127.0.0.1:0"])
             config["algorithm"] = state.algorithm
             config["workers"] = state.workers
-            config.setdefault("drain_timeout", 30)
+            config.setdefault("drain_timeout", self.linger_max)
+            config.setdefault("max_connections", 200_000)
         if self.protocols:
-            config["listen"] = [*_listen_of(config), *(PROTOCOL_LISTENERS[name] for name in self.protocols)]
+            config["listen"] = [*_listen_of(config), *map(self._protocol_listener, self.protocols)]
         if state.extra_listeners:
             config["listen"] = [*_listen_of(config), *(f"{host}:0" for host in state.extra_listeners)]
             config.pop("listen_port", None)
@@ -114,8 +122,14 @@ class Balancer(Target):
         config["response_headers"] = {**config.get("response_headers", {}), "X-Config": state.label_text}
         return config
 
+    def _protocol_listener(self, name):
+        listener = PROTOCOL_LISTENERS[name]
+        return {**listener, "tls": self.certificates.listener()} if name == "tls" else listener
+
     def _backend_extras(self, name):
         """What the operator's file says about a backend of this name besides where it is."""
+        if name in self.tls_backends:
+            return {"tls": self.certificates.backend()}
         for backend in self.base.get("backends", []):
             if isinstance(backend, dict) and backend.get("name") == name:
                 return {k: v for k, v in backend.items() if k not in ("name", "host", "port", "weight")}
@@ -250,6 +264,9 @@ class Balancer(Target):
     def serving_pids(self):
         return [self.current()["pid"]]
 
+    def worker_pids(self):
+        return process.children_of(self.child.pid)
+
     def reload_cli(self, *more, timeout=RELOAD_TIMEOUT_S):
         """`lb reload`, waited for."""
         return self.cli(
@@ -372,7 +389,7 @@ class Balancer(Target):
         extra = {text: address for text, address in addresses if address != self.address}
         for where, address in [("the main address", self.address), *extra.items()]:
             try:
-                response = wire.fetch(address, "/?size=1", timeout=5.0)
+                response = wire.fetch(address, "/?size=1", timeout=VERIFY_TIMEOUT_S)
                 if response.label != want:
                     wrong.append(f"{where} answers with X-Config {response.label} instead of {want}")
             except (OSError, wire.WireError) as error:

@@ -20,6 +20,8 @@ examples:
   reload_zero_drop.py --reloads 1000 --interval 0.6 the long proof
   reload_zero_drop.py --profile blast               as many requests as the machine gives
   reload_zero_drop.py --target nginx --profile moderate --html nginx.html
+  reload_zero_drop.py --profile long-lived --idle 10000 --websockets 1000 --tcp-tunnels 1000 --reloads 100
+  reload_zero_drop.py --faults                      the same load while backends fail in all ways
   reload_zero_drop.py --target haproxy --target-option "option idle-close-on-response"
   reload_zero_drop.py --control close_idle          a balancer that is wrong on purpose: must end with 1
   reload_zero_drop.py --config /etc/lb.json         an operator's configuration, with fake backends
@@ -82,6 +84,7 @@ def parser():
     load.add_argument(
         "--profile", choices=profiles.PROFILES, default="mixed", help="kinds of traffic (default: mixed)"
     )
+    _add_long_lived(load)
     load.add_argument(
         "--seed", metavar="N", type=int, default=None, help="of plan and traffic (default: random, shown)"
     )
@@ -116,6 +119,34 @@ def parser():
     return p
 
 
+def _add_long_lived(load):
+    """Options about connections that outlive reloads, and about backends that fail."""
+    for option, what in (
+        ("idle", "kept-alive connections that wake now and then"),
+        ("websockets", "WebSockets that talk both ways"),
+        ("tcp-tunnels", "connections through a listener in TCP mode that talk both ways"),
+        ("events", "streams of server-sent events"),
+        ("uploads", "uploads that take seconds"),
+    ):
+        load.add_argument(
+            f"--{option}", metavar="N", type=int, default=None, help=f"{what} (default: the profile's)"
+        )
+    load.add_argument(
+        "--linger-max",
+        metavar="S",
+        type=float,
+        default=30.0,
+        help="how long an old process may go on (drain_timeout, hard-stop-after, worker_shutdown_timeout; "
+        "default: 30)",
+    )
+    load.add_argument(
+        "--faults",
+        action="store_true",
+        help="backends fail in all ways while reloads go on (lb only); what a retry may rightly lose is "
+        "excused",
+    )
+
+
 def _options(args):
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(3), "big")
     return Options(
@@ -133,6 +164,13 @@ def _options(args):
         frozen=args.frozen,
         target_options=args.target_option,
         keep=args.keep,
+        idle=args.idle,
+        websockets=args.websockets,
+        tcp_tunnels=args.tcp_tunnels,
+        events=args.events,
+        uploads=args.uploads,
+        linger_max=args.linger_max,
+        faults=args.faults,
     )
 
 

@@ -3,12 +3,14 @@
 import datetime
 import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from . import paths
+from .errors import CannotMeasure
 
 _KERNEL_COUNTERS = (
     "ListenOverflows",
@@ -75,6 +77,20 @@ def _network():
         if path.is_file():
             values.append(f"{key.rsplit('/', 1)[1]}={path.read_text().strip()}")
     return "loopback, " + " ".join(values)
+
+
+def need_descriptors(count, what):
+    """Raises this process's limit of open files, and with it that of all it starts, to `count`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= count:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(count, hard)))
+    except (ValueError, OSError) as error:
+        raise CannotMeasure(
+            f"{what} need about {count} open files a process, and the limit is {hard}: "
+            f"raise it (ulimit -Hn, as root), or ask for fewer connections ({error})"
+        ) from error
 
 
 def kernel_counters():

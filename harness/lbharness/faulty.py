@@ -26,6 +26,10 @@ CONTROLS = {
     "hang": ("never answers some requests of the window", ("timeout",)),
     "wrong_body": ("flips bytes of response bodies in the window", ("wrong_body",)),
     "kill_tunnel": ("ends tunnels and slow transfers at the reload", ("truncated",)),
+    "lose_tunnel": ("loses pieces of tunnels in the window", ("wrong_body",)),
+    "repeat_tunnel": ("sends pieces of tunnels twice in the window", ("wrong_body",)),
+    "reorder_tunnel": ("sends pieces of tunnels in another order in the window", ("wrong_body",)),
+    "lose_event": ("loses server-sent events in the window", ("wrong_body",)),
 }
 
 
@@ -35,9 +39,10 @@ class FaultyServer(Target):
     answers_reloads = True
     promises_removal = True
 
-    def __init__(self, backends, control, directory=None, time_limit_s=600):
+    def __init__(self, backends, control, directory=None, time_limit_s=600, certificates=None):
         super().__init__(backends, directory)
         self.control, self.time_limit_s = control, time_limit_s
+        self.certificates, self.tls = certificates, None
         self.list_path = self.directory / "backends.txt"
         self.generation = 0
 
@@ -63,12 +68,23 @@ class FaultyServer(Target):
                 self.control,
                 "--time-limit",
                 str(int(self.time_limit_s)),
+                *self._tls_arguments(),
             ],
         )
         ready = self.child.wait_message(lambda m: m.get("event") == "ready", what="ready")
         self.address = ("127.0.0.1", ready["port"])
         self.generation = ready["generation"]
+        self.tls = ("127.0.0.1", ready["tls_port"])
         return self
+
+    def _tls_arguments(self):
+        if not self.certificates:
+            return []
+        files = self.certificates
+        return ["--tls-listen", "127.0.0.1:0", "--certificate", files.certificate, "--key", files.key]
+
+    def protocol_addresses(self):
+        return {"tls": self.tls} if self.certificates else {}
 
     def wait_ready(self, state, timeout=15.0):
         self.child.check_alive()

@@ -6,7 +6,7 @@ import subprocess
 
 from . import wire
 from .errors import ChildDied, HarnessError, NotReady
-from .process import Child, catches_signal, now_ns, wait_until
+from .process import Child, catches_signal, children_of, now_ns, wait_until
 from .plan import COMMON_CHANGES
 from .target import ReloadAnswer, ReloadFailed, Target, find_program
 
@@ -20,10 +20,12 @@ class HaproxyServer(Target):
     name = "haproxy"
     changes = COMMON_CHANGES
 
-    def __init__(self, backends, directory=None, options=(), threads=2):
+    def __init__(self, backends, directory=None, options=(), threads=2, certificates=None, linger_max=30.0):
         super().__init__(backends, directory)
         self.program = find_program("haproxy", "haproxy")
         self.options, self.threads = list(options), threads
+        self.certificates, self.linger_max = certificates, linger_max
+        self.tcp = self.tls = None
         self.config_path = self.directory / "haproxy.cfg"
         self.address = None
 
@@ -37,7 +39,7 @@ class HaproxyServer(Target):
             "global",
             f"    nbthread {self.threads}",
             f"    stats socket {socket_path} mode 600 level admin expose-fd listeners",
-            "    hard-stop-after 30s",
+            f"    hard-stop-after {int(self.linger_max * 1000)}ms",
             f"    maxconn {_connections_max()}",
             "defaults",
             "    mode http",
@@ -49,19 +51,41 @@ class HaproxyServer(Target):
             *[f"    {option}" for option in self.options],
             "frontend main",
             f"    bind {wire.format_address(self.address)} backlog 4096",
+            *(
+                [f"    bind {wire.format_address(self.tls)} ssl crt {self.certificates.both} alpn http/1.1"]
+                if self.certificates
+                else []
+            ),
             f"    http-after-response set-header X-Config {state.label_text}",
             "    default_backend servers",
+            "frontend raw",
+            "    mode tcp",
+            f"    bind {wire.format_address(self.tcp)} backlog 4096",
+            "    default_backend raw_servers",
+            "backend raw_servers",
+            "    mode tcp",
+            f"    balance {_BALANCE}",
+            *self._servers(state),
             "backend servers",
             f"    balance {_BALANCE}",
         ]
-        for name, weight in state.backends:
-            host, port = self.backends[name]
-            lines.append(f"    server {name} {host}:{port} weight {weight}")
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self._servers(state)]) + "\n"
+
+    def _servers(self, state):
+        return [
+            f"    server {name} {self.backends[name][0]}:{self.backends[name][1]} weight {weight}"
+            for name, weight in state.backends
+        ]
+
+    def protocol_addresses(self):
+        return {"tcp": self.tcp, **({"tls": self.tls} if self.certificates else {})}
+
+    def worker_pids(self):
+        return children_of(self.child.pid)
 
     def start(self, state):
         for attempt in range(_START_ATTEMPTS):
-            self.address = ("127.0.0.1", wire.free_port())
+            self.address, self.tcp, self.tls = (("127.0.0.1", wire.free_port()) for _ in range(3))
             self.config_path.write_text(self.config_text(state))
             self.child = Child(
                 "haproxy",
@@ -97,7 +121,7 @@ class HaproxyServer(Target):
 
 def _connections_max():
     """Each takes two descriptors, and HAProxy refuses to start when it may not have them."""
-    return min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 200)
+    return min(40_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 200)
 
 
 def wait_for_label(target, planned, began, old_has_stopped, timeout=20.0):

@@ -71,11 +71,11 @@ def initial_state(pool, workers=2):
 
 
 def make_plan(
-    first, pool, reloads, seed, *, changes=LB_CHANGES, bad_every=0, signal_every=4, bad_until=None
+    first, pool, reloads, seed, *, changes=LB_CHANGES, bad_every=0, signal_every=4, bad_until=None, keep=()
 ):
     """`reloads` reloads from `first` on. `pool`: names of all backends that exist. Kinds of changes come in
     shuffled rounds, so that each occurs as early and as often as the others. Reloads after number `bad_until`
-    are all good."""
+    are all good. Backends in `keep` are never removed."""
     rng = random.Random(f"plan {seed}")
     state, round_, plan = first, [], []
     bad_round = []
@@ -103,7 +103,7 @@ def make_plan(
             kind = round_.pop()
             if kind in kinds or _OPPOSITE.get(kind) in kinds:
                 continue  # two changes must not cancel each other
-            changed, text = _apply(kind, state, pool, rng)
+            changed, text = _apply(kind, state, pool, rng, keep)
             if text:
                 state = changed
                 done.append(text)
@@ -120,7 +120,7 @@ def make_plan(
     return plan
 
 
-def _apply(kind, state, pool, rng):
+def _apply(kind, state, pool, rng, keep=()):
     """(state, text); the text is empty where the change is not possible now."""
     if kind == "add_backend":
         absent = [name for name in pool if name not in state.names]
@@ -131,9 +131,10 @@ def _apply(kind, state, pool, rng):
         backends = (*state.backends[:place], (name, weight), *state.backends[place:])
         return replace(state, backends=backends), f"add {name} weight {weight}"
     if kind == "remove_backend":
-        if len(state.backends) <= BACKENDS_MIN:
+        removable = [b for b in state.backends if b[0] not in keep]
+        if len(state.backends) <= BACKENDS_MIN or not removable:
             return state, ""
-        gone = rng.choice(state.backends)[0]
+        gone = rng.choice(removable)[0]
         return replace(state, backends=tuple(b for b in state.backends if b[0] != gone)), f"remove {gone}"
     if kind == "reweight":
         place = rng.randrange(len(state.backends))

@@ -4,6 +4,7 @@ handler(exchange) runs in a thread per connection, once for each request read. S
 """
 
 import socket
+import ssl
 import threading
 
 from .wire import Connection, WireError
@@ -39,8 +40,9 @@ class Exchange:
 
 
 class RawBackend:
-    def __init__(self, handler=lambda exchange: exchange.reply(), host="127.0.0.1"):
+    def __init__(self, handler=lambda exchange: exchange.reply(), host="127.0.0.1", tls=None):
         self.handler = handler
+        self.tls = tls  # an ssl.SSLContext for each connection from now on; None: plain text
         self.requests = []  # heads, in order of arrival
         self.connections = 0  # that carried a request: a connectivity test makes one that does not
         self.errors = []
@@ -90,6 +92,11 @@ class RawBackend:
 
     def _serve(self, connection):
         counted = False
+        try:
+            if self.tls:
+                connection.socket = self.tls.wrap_socket(connection.socket, server_side=True)
+        except (OSError, ssl.SSLError):
+            return connection.close()
         try:
             while True:
                 try:

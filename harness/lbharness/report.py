@@ -78,6 +78,7 @@ def _reduced(result):
                     "removed_backend",
                     "backends",
                     "marks",
+                    "long_lived",
                     "timeline",
                     "slowest",
                 )

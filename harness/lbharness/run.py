@@ -10,9 +10,12 @@ from pathlib import Path
 
 from . import environment, profiles
 from .balancer import Balancer, frozen, operator_base
+from .certificates import Certificates
 from .errors import CannotMeasure
 from .faulty import CONTROLS, FaultyServer
+from .faults import FAULTY_NAMES, FaultStorm
 from .haproxy import HaproxyServer
+from .linger import LingerWatch
 from .nginx import NginxServer
 from .plan import DesiredState, initial_state, make_plan
 from .target import ReloadFailed
@@ -20,6 +23,8 @@ from .tools import Backends, Traffic, judge
 from .wire import format_address
 
 POOL = tuple(f"b{i}" for i in range(1, 7))
+TLS_BACKENDS = ("b3", "b5")  # of lb with every kind of traffic
+DESCRIPTORS_SPARE = 3000  # for all but the long-lived connections
 WINDOW_S = 0.5  # a reload window ends so long after its answer, or half an interval if that is less
 WARM_UP_MAX_S = 1.0  # before the first reload and after the last: two intervals, at most so long
 TICK_S = 0.2
@@ -43,6 +48,14 @@ class Options:
     frozen: int = -1  # reloads with the serving generation stopped; -1: 2 for lb with all kinds, else 0
     target_options: list = field(default_factory=list)
     keep: bool = False
+    idle: object = None  # of the long-lived kinds: how many; None: the profile's
+    websockets: object = None
+    tcp_tunnels: object = None
+    events: object = None
+    uploads: object = None
+    linger_max: float = 30.0
+    faults: bool = False
+    timeout_s: float = 0.0  # after which a client gives up; 0: the profile's
 
     def settle(self):
         """Fills in what follows from the rest; CannotMeasure for combinations that make no sense."""
@@ -62,6 +75,16 @@ class Options:
                 raise CannotMeasure("--config and --lb are for --target lb without --control")
             if self.bad_every:
                 raise CannotMeasure("--bad-every is for --target lb: the others do not answer a reload")
+            self.frozen = 0
+        if self.faults and (self.target != "lb" or self.control or self.config):
+            raise CannotMeasure("--faults is for --target lb with a configuration of the harness")
+        if self.linger_max < 0.1:
+            raise CannotMeasure("--linger-max must be at least 0.1 s")
+        wanted = {key: getattr(self, key) for key in profiles.LONG_LIVED["mixed"].__dataclass_fields__}
+        if any(n is not None and not 0 <= n <= 100_000 for n in wanted.values()):
+            raise CannotMeasure("--idle, --websockets and the like must be between 0 and 100000")
+        self.long_lived = profiles.long_lived(self.profile, wanted)
+        if self.faults:
             self.frozen = 0
         if self.frozen < 0:
             self.frozen = 2 if self.profile in ("mixed", "quick") else 0
@@ -94,14 +117,17 @@ class Observer:
 class ZeroDropRun:
     """execute() returns the result as a dict that is JSON; `exit_code` in it is the verdict."""
 
-    def __init__(self, options, observer=None):
+    def __init__(self, options, observer=None, time_s=0.0):
+        """`time_s`: no further reload begins after so many seconds of load; 0: all that were asked for."""
         self.options = options.settle()
+        self.time_s = time_s
         self.observer = observer or Observer()
         self.directory = Path(tempfile.mkdtemp(prefix="lb-zero-drop-"))
         self.records, self.marks, self.problems, self.notes = [], [], [], []
         self.backends = self.target = self.traffic = None
         self.ledgers = []
         self.interrupted = False
+        self.certificates = self.linger = self.storm = None
 
     # -- the whole ----------------------------------------------------------------------------------
 
@@ -122,6 +148,10 @@ class ZeroDropRun:
             self.options.keep = True
             raise
         finally:
+            if self.storm is not None:
+                self.storm.stop()
+            if self.linger is not None:
+                self.linger.finish()
             for part in (self.traffic, self.target, self.backends):
                 if part is not None:
                     part.kill() if isinstance(part, Traffic) else part.stop()
@@ -135,7 +165,20 @@ class ZeroDropRun:
         if options.config:
             base, self.notes = operator_base(options.config, self.directory)
             pool, first = _operator_state(base)
-        self.backends = Backends(pool, ledger=self.directory / "backend.ledger", directory=self.directory)
+        long_lived = options.long_lived.descriptors()
+        if long_lived > 500:
+            environment.need_descriptors(long_lived + DESCRIPTORS_SPARE, "so many long-lived connections")
+        self.certificates = Certificates(self.directory)
+        # Tunnels to a backend by TLS cannot move to another process; where they are to live on, all is plain.
+        by_tls = self._all_kinds and options.target == "lb" and pool is POOL
+        self.tls_backends = TLS_BACKENDS if by_tls else ()
+        self.backends = Backends(
+            pool,
+            ledger=self.directory / "backend.ledger",
+            directory=self.directory,
+            listen={name: "tls:127.0.0.1:0" for name in self.tls_backends},
+            certificates=self.certificates,
+        )
         self.target = self._make_target(base)
         first = first or initial_state(pool)
         self.first_names = sorted(first.names)
@@ -153,32 +196,46 @@ class ZeroDropRun:
             bad_every=options.bad_every,
             bad_until=options.reloads,
             signal_every=4 if options.target == "lb" else 0,
+            keep=[name for name in pool if name not in FAULTY_NAMES] if options.faults else (),
         )
+
+    @property
+    def _all_kinds(self):
+        return self.options.profile in ("mixed", "quick") and not self.options.control
 
     def _make_target(self, base):
         options, where = self.options, self.directory / "target"
         where.mkdir()
         addresses = self.backends.address
         if options.control:
-            return FaultyServer(addresses, options.control, where, time_limit_s=self._time_limit())
+            return FaultyServer(
+                addresses, options.control, where, self._time_limit(), certificates=self.certificates
+            )
+        common = {"certificates": self.certificates, "linger_max": options.linger_max}
         if options.target == "haproxy":
-            return HaproxyServer(addresses, where, options=options.target_options)
+            return HaproxyServer(addresses, where, options=options.target_options, **common)
         if options.target == "nginx":
-            return NginxServer(addresses, where, reuseport="reuseport" in options.target_options)
+            server = NginxServer(addresses, where, reuseport="reuseport" in options.target_options, **common)
+            self.notes += server.notes()
+            if "tcp" not in server.protocol_addresses():
+                options.long_lived.tcp_tunnels = 0
+            return server
         return Balancer(
             addresses,
             where,
             binary=options.lb or None,
-            base=base,
+            base={**(base or {}), **(FaultStorm.CONFIG if options.faults else {})} or None,
             keep_shape=base is not None,
             protocols=() if base is not None else tuple(profiles.PROTOCOLS),
+            tls_backends=self.tls_backends,
             seed=options.seed,
+            **common,
         )
 
     def _time_limit(self):
         """Nothing runs for longer than this, whatever happens: the tools end themselves."""
         each = self.options.interval + 5
-        return 2 * WARM_UP_MAX_S + (self.options.reloads + self.options.frozen) * each + 120
+        return 2 * WARM_UP_MAX_S + (self.options.reloads + self.options.frozen) * each + 180
 
     # -- traffic and reloads ------------------------------------------------------------------------
 
@@ -200,20 +257,31 @@ class ZeroDropRun:
     def _measure(self, plan):
         options = self.options
         targets = {
-            name: format_address(address)
-            for name, address in getattr(self.target, "protocol_addresses", dict)().items()
+            name: format_address(address) for name, address in self.target.protocol_addresses().items()
         }
-        spec = profiles.profile(options.profile, options.rate, targets)
+        spec = profiles.profile(
+            options.profile, options.rate, targets, options.long_lived, self.certificates.client
+        )
+        if options.timeout_s:
+            spec["defaults"]["timeout_ms"] = int(options.timeout_s * 1000)
+        if options.faults:
+            FaultStorm.adapt(spec)
+            self.storm = FaultStorm(self.backends, self.options.seed)
+            self.storm.start()
+        self.linger = LingerWatch(self.target.worker_pids)
         self.has_race = any(s["kind"] == "race" for s in spec["streams"])
         self.observer.phase("traffic")
         self._open_traffic(spec, "traffic")
+        if options.profile == "long-lived":
+            self.traffic.wait_open(spec)
         self.observer.started(self)
         begin = time.monotonic() + self.options.margin
         try:
             self._pace(begin)
+            over = time.monotonic() + self.time_s if self.time_s else None
             for planned in plan:
                 self._one_reload(planned)
-                if self.problems:
+                if self.problems or (over and time.monotonic() >= over):
                     break
                 begin = max(begin + options.interval, time.monotonic())
                 self._pace(begin)
@@ -222,7 +290,14 @@ class ZeroDropRun:
             self.interrupted = True
             self.problems.append(f"interrupted after {len(self.records)} of {options.reloads} reloads")
         self.observer.phase("letting what is in flight finish")
+        if self.storm is not None:
+            self.storm.calm()
+        self.lingering_at_end = len(self.linger.alive())
         self.summary = self.traffic.stop()
+        for number, (seconds, gone) in self.linger.finish().items():
+            for record in self.records:
+                if record["number"] == number:
+                    record.update(lingered_s=round(seconds, 3), lingers_still=not gone)
 
     def _pace(self, until):
         """Lets time pass until then. The load is what happens meanwhile; whoever dies is noticed."""
@@ -239,11 +314,14 @@ class ZeroDropRun:
         self.observer.reload_begins(self, planned)
         if measured and self.has_race:
             self.traffic.fire(offset_us=self._typical_reload_us())
+        self.linger.before()
         try:
             answer = self.target.reload(planned)
         except ReloadFailed as error:
             self.problems.append(str(error))
             return
+        if answer.applied:
+            self.linger.after(planned.number, answer.t_answer_ns)
         if measured and self.has_race:
             self.traffic.fire(offset_us=RACE_AFTER_US)
         self._note(planned, answer, self.target.verify(planned, answer))
@@ -329,6 +407,8 @@ class ZeroDropRun:
         )
         self.target.stop()
         self.backends.flush()
+        if self.storm is not None:
+            self.notes.append(f"faults of backends: {self.storm.text()}")
         counted = "request" if self.target.promises_removal else "connection"
         lines = min(3000, 300 + 20 * len(self.records))  # of the timeline: a few for each configuration
         everything = judge(
@@ -338,6 +418,7 @@ class ZeroDropRun:
             self.directory / "ledger.json",
             removed=counted,
             lines=lines,
+            excuse=self.options.faults,
         )
         measured = everything
         if len(self.ledgers) > 1:
@@ -347,6 +428,7 @@ class ZeroDropRun:
                 [m for m, r in zip(self.marks, self.records) if not r["frozen"]],
                 self.directory / "measured.json",
                 removed=counted,
+                excuse=self.options.faults,
             )
         kernel = {k: v - kernel_before.get(k, 0) for k, v in environment.kernel_counters().items()}
         result = {
@@ -361,6 +443,8 @@ class ZeroDropRun:
             "log": log,
             "final_status": status,
             "kernel_counters": kernel,
+            "lingering_at_end": self.lingering_at_end,
+            "streams": self.summary["streams"],
             "ledger": everything,
             "latency": measured["latency"],
             "latency_by_kind": {k: v["latency"] for k, v in measured["kinds"].items()},

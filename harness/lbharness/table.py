@@ -2,6 +2,7 @@
 
 import textwrap
 
+from . import long_lived_table
 from .profiles import PROTOCOLS
 from .terminal import Painter
 from .words import NOT_DROPS, OUTCOME_TEXT, in_order, kind_text
@@ -48,7 +49,8 @@ def render(result, colour=False, width=110):
     out = ["", *_verdict_lines(result, paint), ""]
     out += _kinds_table(result, paint)
     out += _outcomes_table(result, paint)
-    out += ["", *_facts(result)]
+    out += long_lived_table.lines(result, paint) or [""]
+    out += _facts(result)
     problems = result["problems"]
     if problems:
         out += ["", paint("Not as it should be:", "yellow", "bold")]
@@ -184,6 +186,8 @@ def _facts(result):
             f"not counted           {totals['unserved']} pipelined behind an announced close, "
             f"{totals['local_errors']} failures of this machine, {totals['unfinished']} unfinished"
         )
+    if excused := ledger["outcomes"].get("excused"):
+        out.append(f"excused               {excused} requests spoilt by backends' faults, beyond any retry")
     removed = ledger.get("removed_backend") or {}
     out.append(
         f"removed backends      {removed.get('requests', 0)} requests after a reload's answer went to one "

@@ -90,6 +90,14 @@ class Target:
     def version(self):
         return ""
 
+    def worker_pids(self):
+        """The processes that carry connections now, old ones included; none where it is all one process."""
+        return []
+
+    def protocol_addresses(self):
+        """{one of profiles.PROTOCOLS: address} of the listeners for other protocols."""
+        return {}
+
     def serving_pids(self):
         """The processes that accept connections now, where freezing them is supported."""
         return []

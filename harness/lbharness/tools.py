@@ -3,12 +3,13 @@
 What the tools do, and every key of their languages, is in harness/traffic/README.md.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
 
 from . import paths
-from .errors import CannotMeasure, ChildDied, HarnessError
+from .errors import CannotMeasure, ChildDied, HarnessError, NotReady
 from .process import JsonChild
 
 STOP_GRACE_MS = 15_000
@@ -17,13 +18,15 @@ STOP_GRACE_MS = 15_000
 class Backends:
     """One lb_backend process with a number of fake backends on ports of the kernel's choice."""
 
-    def __init__(self, names, ledger=None, directory=None, host="127.0.0.1", listen=None):
-        """`listen`: name -> address, for those that should not be HOST:0."""
+    def __init__(self, names, ledger=None, directory=None, host="127.0.0.1", listen=None, certificates=None):
+        """`listen`: name -> address, for those that are not at HOST:0; "tls:HOST:0" needs `certificates`."""
         argv = [paths.tool("lb_backend")]
         for name in names:
             argv += ["--backend", f"{name}={(listen or {}).get(name, f'{host}:0')}"]
         if ledger:
             argv += ["--ledger", ledger]
+        if certificates:
+            argv += ["--certificate", certificates.certificate, "--key", certificates.key]
         self.ledger = ledger
         self.names = list(names)
         self.child = JsonChild("lb_backend", argv, cwd=directory)
@@ -151,6 +154,23 @@ class Traffic:
             what=what,
         )
 
+    def wait_open(self, spec, timeout=60.0):
+        """Until the connections that are to outlive reloads are open. Where they cannot all be had, the run
+        goes on, and shows it."""
+        wanted = {
+            s["name"]: s["clients"]
+            for s in spec["streams"]
+            if s["kind"] in ("idle", "websocket", "tcp_tunnel")
+        }
+
+        def is_open(message):
+            streams = [s for s in message["streams"] if s["name"] in wanted]
+            answered = all(s["ok"] >= wanted[s["name"]] for s in streams if s["kind"] == "idle")
+            return answered and all(s["connections"] >= wanted[s["name"]] for s in streams)
+
+        with contextlib.suppress(NotReady):
+            self.wait_progress(is_open, timeout, "long-lived connections to be open")
+
     def wait_more(self, count, timeout=20.0):
         """Until `count` further requests have been answered."""
         so_far = (self.progress() or {"ok": 0})["ok"]
@@ -193,6 +213,7 @@ def judge(
     lines=300,
     slow=10,
     stories=100,
+    excuse=False,
     timeout=600,
 ):
     """Runs lb_ledger and returns its report (a dict; `exit_code` in it is its verdict)."""
@@ -213,6 +234,8 @@ def judge(
         "--stories",
         str(stories),
     ]
+    if excuse:
+        argv.append("--excuse-faults")
     for path in traffic_ledgers:
         argv += ["--traffic", path]
     for path in backend_ledgers:

@@ -11,8 +11,13 @@ _KIND_TEXT = {
     "slow_upload": "slow uploads",
     "upgrade": "upgraded (tunnels)",
     "halfopen": "in a full queue",
+    "idle": "idle, kept alive",
+    "websocket": "WebSockets",
+    "tcp_tunnel": "TCP tunnels",
+    "events": "server-sent events",
+    "long_upload": "long uploads",
 }
-NOT_DROPS = ("ok", "unserved", "unfinished", "local_error")
+NOT_DROPS = ("ok", "unserved", "unfinished", "local_error", "closed_idle", "excused")
 OUTCOME_TEXT = {
     "refused": "refused",
     "connect_timeout": "connect timeout",

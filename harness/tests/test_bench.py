@@ -13,6 +13,18 @@ from lbharness.errors import HarnessError
 # ---------------------------------------------------------------------------------------------- arithmetic
 
 
+def test_two_workers_are_judged_by_throughput_where_they_fit_and_else_by_what_a_request_costs():
+    def rounds(us, rate):
+        return [{"us": us + i / 10, "rate": rate + i} for i in range(4)]
+
+    results = {"workers": {"lb": rounds(20, 1000), "lb-2-workers": rounds(25, 1500)}}
+    throughput, cost = (goals.judge(results, two_workers_fit=fit)[0] for fit in (True, False))
+    assert round(throughput["value"], 2) == 1.5 and throughput["reached"] is False
+    assert round(cost["value"], 2) == 1.6 and cost["reached"] is False
+    cheap = {"workers": {"lb": rounds(20, 1000), "lb-2-workers": rounds(21, 1100)}}
+    assert goals.judge(cheap, two_workers_fit=False)[0]["reached"] is True
+
+
 def test_quartiles_interpolate():
     assert arithmetic.quartiles([4, 1, 3, 2, 5]) == (2, 4)
     assert arithmetic.quartiles([1, 2]) == (1.25, 1.75)

@@ -168,7 +168,7 @@ def test_death_on_probation_brings_the_last_good_configuration_back(start_lb, co
     lb.reload_config(labelled(config, "dies"))
     since = lb.log_position()
     os.kill(lb.current()["pid"], signal.SIGKILL)
-    lb.wait_event("generation.restarted", since=since)
+    lb.wait_event("generation.resumed", since=since)
     assert fetch(lb.address).label == "good"
     assert "last good" in lb.wait_event("reload.rolled_back", since=since)["message"]
 

@@ -10,7 +10,7 @@ GOOD = paths.ROOT / "fixtures" / "config" / "good"
 
 def test_version_and_help():
     assert run_cli("--version").code == 0
-    for arguments in ((), ("check",), ("reload",), ("status",), ("schema",), ("diff",)):
+    for arguments in ((), ("check",), ("reload",), ("status",), ("schema",), ("diff",), ("plan",)):
         result = run_cli(*arguments, "--help")
         assert result.code == 0 and "sage" in result.out, result
 

@@ -67,6 +67,16 @@ def test_colour_changes_nothing_but_colour(grade):
     assert "\033[31m" in coloured and re.sub(r"\033\[[0-9;]*m", "", coloured) == WHOLE
 
 
+def test_a_terminal_s_width_is_kept_and_nothing_is_lost(grade):
+    check = grade.exercises[0].checks[-1]
+    check.story.append([0.03, "a step of many words " * 9])
+    check.expected = "something that takes more than one line to say, which is not rare"
+    wide, narrow = terminal.Text().whole(grade), terminal.Text(columns=80).whole(grade)
+    stories = narrow.split("\n\n", 1)[1].splitlines()
+    assert max(map(len, wide.splitlines())) > 100 and max(map(len, stories)) <= 80
+    assert wide.split() == narrow.split()
+
+
 def test_what_could_not_be_graded_is_nobodys_failure(grade):
     check = grade.exercises[0].checks[4]
     check.verdict, check.blame, check.seen = "not graded", "environment", "lb_traffic is not there"

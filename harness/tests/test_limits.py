@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from lbharness import process
+from lbharness import paths, process
 from lbharness.wire import Connection, WireError, fetch, format_request
 
 
@@ -175,3 +175,40 @@ def test_503_with_retry_after_when_the_queue_is_full(raw_backend, start_lb):
         if client not in refused:
             assert client.read_response().status == 200
         client.close()
+
+
+def limited_program(folder, descriptors):
+    """The balancer under a hard limit of descriptors, which it cannot raise."""
+    script = folder / "lb-limited"
+    script.write_text(f'#!/bin/sh\nulimit -n {descriptors}\nexec "{paths.lb_binary()}" "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def test_out_of_descriptors_what_is_here_goes_on_and_the_rest_comes_later(backends, start_lb, tmp_path):
+    """Far more clients than descriptors: they wait in the kernel's queue, none is refused or forgotten."""
+    clients, limit = 200, 80
+    lb = start_lb(
+        backends=backends, workers=1, options={"binary": limited_program(tmp_path, limit)}, drain_timeout=5
+    )
+    with Connection(lb.address) as old, selectors.DefaultSelector() as selector:
+        assert old.request().status == 200
+        for _ in range(clients):
+            client = Connection(lb.address)
+            client.send(format_request("GET", "/"))
+            selector.register(client.socket, selectors.EVENT_READ, client)
+        process.wait_until(lambda: lb.status()["counters"]["accept_errors"] > 0, what="the shortage")
+        statuses = []
+        deadline = time.monotonic() + 30
+        while len(statuses) < clients and time.monotonic() < deadline:
+            for key, _ in selector.select(0.5):
+                statuses.append(key.data.read_response().status)
+                selector.unregister(key.fileobj)
+                key.data.close()  # makes room for one that waits
+            assert old.request().status in (200, 503), "who is here is answered"
+        assert len(statuses) == clients and set(statuses) <= {200, 503}, statuses
+        assert statuses.count(200) > 0, "503: who found no descriptor for a connection to a backend"
+        assert old.request().status == 200
+    assert fetch(lb.address).status == 200
+    assert all(backend["standing"] == "up" for backend in lb.status()["backends"]), "nobody is blamed for it"
+    assert lb.reload_cli().code == 0

@@ -1,13 +1,17 @@
 """TLS towards clients against the real program, with Python's ssl as the client."""
 
 import json
+import os
+import signal
 import socket
 import ssl
 import subprocess
 
 import pytest
 
-from lbharness import run_cli
+from lbharness import process, run_cli
+from lbharness.process import wait_until
+from lbharness.wire import free_port
 
 
 def openssl(*arguments):
@@ -103,6 +107,92 @@ def test_bad_files_are_rejected_with_their_place(raw_backend, authority, config_
     path.write_text(json.dumps(config_for(backend, listen=listener(authority.issue("soon.example", 10)))))
     result = run_cli("check", path)
     assert result.code == 0 and "expires on" in result.err
+
+
+def backend_context(certificate):
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate["cert"], certificate["key"])
+    return made
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp", "tls"])
+def test_health_checks_judge_the_certificate_of_a_backend(start_lb, raw_backend, authority, config_for, kind):
+    good = backend_context(authority.issue("a.example"))
+    backend = raw_backend(tls=good)
+    entry = backend.config(name="secured", tls={"ca": str(authority.ca), "server_name": "a.example"})
+    check = {"type": kind, "interval": 0.02, "rise": 1, "fall": 1}
+    lb = start_lb(config_for([entry], health_check=check))
+    assert lb.status()["backends"][0]["standing"] == "up"
+    failed = "TLS: certificate verify failed "
+    for shown, reason in [
+        (authority.issue("a.example", -1), failed + "(certificate has expired)"),
+        (authority.issue("b.example"), failed + "(hostname mismatch)"),
+    ]:
+        since = lb.log_position()
+        backend.tls = backend_context(shown)
+        assert lb.wait_event("backend.down", since=since)["reason"] == reason
+        status = lb.status()["backends"][0]
+        assert (status["standing"], status["reason"]) == ("down", reason)
+        backend.tls = good
+        lb.wait_event("backend.up", since=since)
+
+
+def test_ticket_keys_are_renewed_without_a_reload_and_known_before_they_seal(
+    start_lb, raw_backend, authority, config_for
+):
+    names = listener(authority.issue("a.example"))
+    config = config_for(raw_backend(), listen=names)
+    lb = start_lb(config, options={"arguments": ["--ticket-keys-interval", "1"]})
+    made = context(authority)
+    first = Visit(lb, made, "a.example").session
+    since = lb.log_position()
+    lb.wait_event("tls.ticket_keys", since=since)
+    again = Visit(lb, made, "a.example", first)
+    assert again.resumed, "a former key still opens"
+    lb.reload_config({**config, "drain_timeout": 9})
+    assert Visit(lb, made, "a.example", again.session).resumed, "the next generation has the ring of now"
+    for _ in range(4):
+        since = lb.log_position()
+        lb.wait_event("tls.ticket_keys", since=since)
+    late = Visit(lb, made, "a.example", first)
+    assert late.answer.startswith(b"HTTP/1.1 200") and not late.resumed, "in the end it opens nothing"
+    assert Visit(lb, made, "a.example", late.session).resumed
+
+
+def test_ticket_keys_outlive_a_killed_supervisor(start_lb, raw_backend, authority, config_for):
+    secured = {**listener(authority.issue("a.example")), "address": f"127.0.0.1:{free_port()}"}
+    config = config_for(raw_backend(), listen=secured)
+    lb = start_lb(config)
+    made = context(authority)
+    session = Visit(lb, made, "a.example").session
+    pid = lb.pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: process.process_state(pid) in (None, "Z"), what="it to be dead")
+    lb.start(config)
+    again = Visit(lb, made, "a.example", session)
+    assert again.answer.startswith(b"HTTP/1.1 200") and again.resumed
+
+
+def agreed_on(lb, authority, offered):
+    made = context(authority)
+    made.set_alpn_protocols(offered)
+    with socket.create_connection(lb.address, timeout=10) as plain:
+        with made.wrap_socket(plain, server_hostname="a.example") as secured:
+            return secured.selected_alpn_protocol()
+
+
+def test_alpn_is_what_the_listener_says(start_lb, raw_backend, authority, config_for):
+    certificate = authority.issue("a.example")
+    tcp = {**listener(certificate, alpn="h2, http/1.1"), "mode": "tcp"}
+    lb = start_lb(config_for(raw_backend(), listen=tcp))
+    assert agreed_on(lb, authority, ["http/1.1", "h2"]) == "h2", "the listener's order counts"
+    assert agreed_on(lb, authority, ["http/1.1"]) == "http/1.1"
+    with pytest.raises(ssl.SSLError):
+        agreed_on(lb, authority, ["spdy/3"])
+    silent = start_lb(config_for(raw_backend(), listen={**listener(certificate), "mode": "tcp"}))
+    assert agreed_on(silent, authority, ["h2"]) is None
+    old = start_lb(config_for(raw_backend(), listen=listener(certificate, alpn="http/1.0")))
+    assert agreed_on(old, authority, ["http/1.1", "http/1.0"]) == "http/1.0"
 
 
 def test_plain_http_on_a_tls_port_is_told(start_lb, raw_backend, authority, config_for):

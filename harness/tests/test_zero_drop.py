@@ -47,6 +47,17 @@ def test_control_trips_with_its_kind(controls, name):
     assert result["ledger"]["drops"], "each drop has a story"
 
 
+def test_cut_tunnels_are_found_in_each_kind(controls):
+    kinds = controls["kill_tunnel"][1]["ledger"]["long_lived"]
+    assert all(kinds[kind]["cut"] for kind in ("websocket", "tcp_tunnel", "events")), kinds
+
+
+def test_closed_idle_connections_are_found_over_tls_and_counted(controls):
+    result = controls["close_idle"][1]
+    assert result["ledger"]["long_lived"]["idle"]["closed_idle"]
+    assert any(s["name"].startswith("tls_") and s["drops"] for s in result["streams"]), result["streams"]
+
+
 def test_control_without_a_fault_does_not_trip(controls):
     code, result, output = controls["none"]
     assert code == 0, output
@@ -58,6 +69,8 @@ def test_balancer_drops_nothing(tmp_path):
     code, output = run(
         "--profile",
         "quick",
+        "--rate",
+        1000,
         "--reloads",
         8,
         "--interval",
@@ -86,7 +99,16 @@ def test_balancer_drops_nothing(tmp_path):
         "chunked",
         "upgrade",
         "halfopen",
+        "idle",
+        "websocket",
+        "tcp_tunnel",
+        "events",
+        "long_upload",
     } == set(kinds) and all(k["ok"] for k in kinds.values())
+    tls = {s["name"]: s for s in result["streams"] if s["name"].startswith("tls_")}
+    assert all(s["ok"] for s in tls.values()) and tls["tls_new"]["tls_resumed"] == 0
+    again = tls["tls_resumed"]
+    assert again["tls_resumed"] > 0.7 * again["tls_handshakes"], "tickets outlive reloads"
     page = html.read_text()
     assert (
         "<canvas" in page and "http://" not in page.replace("http://www.w3.org/", "").split('id="data"')[0]

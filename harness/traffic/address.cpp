@@ -169,4 +169,9 @@ void raise_fd_limit() noexcept {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+std::size_t fd_limit() noexcept {
+  rlimit limit = {};
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
+}
+
 }  // namespace lb::traffic

@@ -53,5 +53,7 @@ void set_no_delay(int fd) noexcept;
 
 /// Raises the soft limit of descriptors to the hard one.
 void raise_fd_limit() noexcept;
+/// The soft limit.
+std::size_t fd_limit() noexcept;
 
 }  // namespace lb::traffic

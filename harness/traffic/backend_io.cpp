@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kTunnelBacklogMax = 256U << 10U;
 constexpr std::size_t kFillBytes = 64U << 10U;
 constexpr Nanos kPace = 10 * kMilli;
+constexpr Nanos kSlicePause = kMilli;
 
 std::string_view reason_of(int status) noexcept {
   switch (status) {
@@ -59,7 +60,7 @@ void BackendServer::pump_read(Connection& c) {
   while (c.readable && wants_bytes(c)) {
     const std::size_t want = read_allowance(c);
     if (want == 0) return;
-    const ssize_t n = ::recv(c.fd.get(), scratch_.data(), want, 0);
+    const ssize_t n = c.fd.recv(scratch_.data(), want);
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno != EAGAIN) return close_now(c);
@@ -68,7 +69,8 @@ void BackendServer::pump_read(Connection& c) {
     }
     if (n == 0) return at_eof(c);
     // A short read has emptied the socket; only a FIN known beforehand could be waiting behind it.
-    if (static_cast<std::size_t>(n) < want && !c.hung_up) c.readable = false;
+    // With TLS a read ends with each record, and the rest may lie decrypted already.
+    if (static_cast<std::size_t>(n) < want && !c.hung_up && !c.fd.is_tls()) c.readable = false;
     take_bytes(c, std::string_view(scratch_.data(), static_cast<std::size_t>(n)));
   }
 }
@@ -120,6 +122,10 @@ std::size_t BackendServer::process(Connection& c, std::string_view bytes) {
       case Read::wait:
         return used;
       case Read::tunnel:
+        if (c.flow) {
+          flow_bytes(c, rest);
+          return bytes.size();
+        }
         c.out += rest;
         c.record.bytes_in = saturated<std::uint32_t>(c.record.bytes_in + rest.size());
         used = bytes.size();
@@ -138,6 +144,7 @@ void BackendServer::at_eof(Connection& c) {
   c.readable = false;
   switch (c.read) {
     case Read::tunnel:
+      if (c.flow && !c.flow->finished()) return close_now(c);  // it ended too early
       if (c.out_sent == c.out.size()) end_tunnel(c);
       return;
     case Read::wait:
@@ -186,6 +193,7 @@ bool BackendServer::emit_fault(Connection& c) {
   const std::size_t before = c.out.size();
   switch (r.mode) {
     case Mode::hang:
+      c.record.flags |= kBackendHung;
       c.read = Read::stuck;
       c.write = Write::none;
       return false;
@@ -240,6 +248,10 @@ void BackendServer::write_head(Connection& c) {
   out += "\r\nX-Nonce: ";
   append_nonce(out, c.record.nonce);
   if (c.body.bytes() > 0 && c.body_done) out += c.body_ok ? "\r\nX-Body-Ok: 1" : "\r\nX-Body-Ok: 0";
+  if (c.body.bytes() > 0 && c.body_done) {
+    out += "\r\nX-Body-Bytes: ";
+    out += std::to_string(c.body.bytes());
+  }
   const bool bodyless = r.status == 204 || r.status == 304;
   if (bodyless) {
     c.body_total = c.body_limit = 0;
@@ -313,8 +325,10 @@ void BackendServer::fill(Connection& c) {
 void BackendServer::pump_write(Connection& c) {
   while (!c.closed) {
     if (c.out_sent < c.out.size()) {
-      const ssize_t n =
-          ::send(c.fd.get(), c.out.data() + c.out_sent, c.out.size() - c.out_sent, MSG_NOSIGNAL);
+      const std::uint64_t slice = c.write == Write::sending ? backend_of(c).script.slice : 0;
+      std::size_t most = c.out.size() - c.out_sent;
+      if (slice > 0) most = std::min<std::size_t>(most, slice);
+      const ssize_t n = c.fd.send(c.out.data() + c.out_sent, most);
       if (n < 0) {
         if (errno == EINTR) continue;
         if (errno != EAGAIN) close_now(c);
@@ -322,13 +336,14 @@ void BackendServer::pump_write(Connection& c) {
       }
       if (c.open) c.record.flags |= kBackendSomeSent;
       c.out_sent += static_cast<std::size_t>(n);
+      if (slice > 0 && c.out_sent < c.out.size()) return arm(c, TimerKind::rate, now_ns() + kSlicePause);
       if (c.read == Read::tunnel)
         c.record.bytes_out = saturated<std::uint32_t>(c.record.bytes_out + std::uint64_t(n));
       continue;
     }
     c.out.clear();
     c.out_sent = 0;
-    if (c.read == Read::tunnel && c.eof) return end_tunnel(c);
+    if (c.read == Read::tunnel && (c.flow ? flow_is_over(c) : c.eof)) return end_tunnel(c);
     if (c.write != Write::sending) return;
     fill(c);
     if (!c.out.empty()) continue;

@@ -17,6 +17,8 @@ using Json = nlohmann::json;
 
 struct Options {
   std::vector<std::string> backends;
+  std::string certificate;
+  std::string key;
   std::string ledger;
   double time_limit_s = 3600;
   std::size_t records_max = 20'000'000;
@@ -54,6 +56,9 @@ Json failed(std::string_view why) {
 }
 
 Result<void> BackendProgram::open_all() {
+  if (!options_.certificate.empty()) {
+    if (auto read = server_.set_certificate(options_.certificate, options_.key); !read) return read;
+  }
   for (const std::string& text : options_.backends) {
     const std::size_t equals = text.find('=');
     if (equals == std::string::npos || equals == 0) {
@@ -195,7 +200,10 @@ int main_checked(int argc, char** argv) {
   Options options;
   CLI::App app("Fake backends; commands are JSON lines on stdin, see harness/traffic/README.md",
                "lb_backend");
-  app.add_option("--backend", options.backends, "NAME=ADDR, one each; port 0 lets the kernel choose");
+  app.add_option("--backend", options.backends,
+                 "NAME=ADDR or NAME=tls:ADDR, one each; port 0 lets the kernel choose");
+  app.add_option("--certificate", options.certificate, "PEM file, for backends at tls:ADDR");
+  app.add_option("--key", options.key, "PEM file with its key");
   app.add_option("--ledger", options.ledger, "file for the record of each request");
   app.add_option("--time-limit", options.time_limit_s, "exits by itself after so many seconds")
       ->check(CLI::Range(0.001, 86400.0));

@@ -47,6 +47,8 @@ class ScriptReader {
     if (key == "idle_close_ms") return milliseconds(value, s_.idle_close);
     if (key == "early_response") return flag(value, s_.early_response);
     if (key == "read_rate") return number(value, s_.read_rate, 0, kSizeMax);
+    if (key == "slice") return number(value, s_.slice, 0, kSizeMax);
+    if (key == "close_delay_ms") return milliseconds(value, s_.close_delay);
     if (key == "health_status") return number(value, s_.health_status, 200, 599);
     if (key == "headers") return headers(value);
     known_ = false;
@@ -107,6 +109,17 @@ std::unexpected<Error> bad_script(std::string message) {
   return std::unexpected(Error{Fault::config, "script: " + std::move(message), 0, false});
 }
 
+/// "5" or "5-50".
+void read_span(std::string_view value, Span& to) noexcept {
+  Span read;
+  const char* const end = value.data() + value.size();
+  auto [at, error] = std::from_chars(value.data(), end, read.low);
+  if (error != std::errc{}) return;
+  read.high = read.low;
+  if (at != end && *at == '-' && std::from_chars(at + 1, end, read.high).ec != std::errc{}) return;
+  if (read.low <= read.high && read.high <= kDelayMsMax) to = read;
+}
+
 void apply_pair(Reply& reply, std::string_view key, std::string_view value) noexcept {
   std::uint64_t n = 0;
   const bool number = std::from_chars(value.data(), value.data() + value.size(), n).ec == std::errc{};
@@ -120,6 +133,10 @@ void apply_pair(Reply& reply, std::string_view key, std::string_view value) noex
   if (key == "close" && number) reply.close = on;
   if (key == "trailer") reply.trailer = on;
   if (key == "interim") reply.interim = on;
+  if (key == "events") reply.events = on;
+  if (key == "flow_ms") read_span(value, reply.flow_ms);
+  if (key == "flow_bytes") read_span(value, reply.flow_bytes);
+  if (key == "life_ms") read_span(value, reply.life_ms);
   if (key == "echo")
     reply.echo = value == "headers" ? Echo::headers : value == "body" ? Echo::body : Echo::none;
   if (key == "truncate" && on) reply.mode = Mode::truncate;

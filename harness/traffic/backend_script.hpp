@@ -26,6 +26,12 @@ enum class Mode : std::uint8_t {
 enum class ResetAt : std::uint8_t { accept, request, head, mid };
 enum class Echo : std::uint8_t { none, headers, body };
 
+/// A number, or the ends of a range of numbers.
+struct Span {
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+};
+
 /// One answer. A plain value: copied for each request, then overridden by its query.
 struct Reply {
   std::uint64_t size = 128;
@@ -40,6 +46,11 @@ struct Reply {
   bool close = false;
   bool trailer = false;
   bool interim = false;
+  bool events = false;  // a stream of server-sent events
+  // Conversations: what this side says, how often, and for how long (0: until the client leaves).
+  Span flow_ms{500, 2000};
+  Span flow_bytes{1, 500};
+  Span life_ms;
 };
 
 struct Script {
@@ -49,6 +60,8 @@ struct Script {
   std::uint32_t drop_idle_after = 0;
   Nanos idle_close = 0;
   std::uint64_t read_rate = 0;
+  std::uint64_t slice = 0;  // bytes of an answer sent at once; 0: all
+  Nanos close_delay = 0;    // before the FIN that ends a connection
   std::uint16_t health_status = 200;
   bool early_response = false;
   std::string headers;  // "Name: value\r\n" each

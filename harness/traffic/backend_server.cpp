@@ -25,7 +25,18 @@ bool is_idempotent(std::string_view method) noexcept {
 
 }  // namespace
 
-Result<std::uint16_t> BackendServer::add(const std::string& name, const std::string& listen) {
+Result<void> BackendServer::set_certificate(const std::string& certificate, const std::string& key) {
+  auto context = tls_server_context(certificate, key);
+  if (!context) return std::unexpected(context.error());
+  tls_ = std::move(*context);
+  return {};
+}
+
+Result<std::uint16_t> BackendServer::add(const std::string& name, const std::string& where) {
+  const bool tls = where.starts_with("tls:");
+  const std::string listen = tls ? where.substr(4) : where;
+  if (tls && !tls_)
+    return std::unexpected(Error{Fault::config, where + ": no certificate was given", 0, false});
   auto address = parse_address(listen);
   if (!address) return std::unexpected(address.error());
   std::size_t index = 0;
@@ -41,6 +52,7 @@ Result<std::uint16_t> BackendServer::add(const std::string& name, const std::str
   backend.listen = listen;
   backend.address = *address;
   backend.removed = false;
+  backend.tls = tls;
   backend.script = Script{};
   backend.port = listening->port;
   backend.listener = std::move(listening->fd);
@@ -131,12 +143,13 @@ void BackendServer::adopt(std::size_t index, Fd fd) {
   auto [c, handle] = connections_.emplace();
   if (c == nullptr) return;
   if (!backend.address.is_unix()) set_no_delay(fd.get());
-  c->fd = std::move(fd);
+  c->fd = Channel(std::move(fd));
   c->handle = handle;
   c->id = next_id_++;
   c->backend = static_cast<std::uint16_t>(index);
   ++backend.counters.connections;
-  if (!loop_.watch_edges(c->fd.get(), token_of(handle))) close_now(*c);
+  const bool good = !backend.tls || c->fd.begin_server(tls_.get());
+  if (!good || !loop_.watch_edges(c->fd.get(), token_of(handle))) close_now(*c);
 }
 
 void BackendServer::on_io(Token token, std::uint32_t events) {
@@ -154,6 +167,8 @@ void BackendServer::on_io(Token token, std::uint32_t events) {
     if (!c->closed) resume_reading(*c);
   }
   if (!c->closed) pump_read(*c);
+  // Reading has finished a handshake, or made room for what waited.
+  if (!c->closed && c->fd.is_tls() && c->out_sent < c->out.size()) pump_write(*c);
 }
 
 void BackendServer::on_timer(Token token, std::uint32_t tag) {
@@ -162,6 +177,7 @@ void BackendServer::on_timer(Token token, std::uint32_t tag) {
   const auto kind = static_cast<TimerKind>(tag >> 24U);
   const bool current = (tag & 0xffffffU) == (c->requests & 0xffffffU);
   if (kind == TimerKind::discard) return close_now(*c);
+  if (kind == TimerKind::fin) return send_fin(*c);
   if (!current) return;
   switch (kind) {
     case TimerKind::delay:
@@ -175,6 +191,9 @@ void BackendServer::on_timer(Token token, std::uint32_t tag) {
     case TimerKind::idle:
       if (!c->open && c->read == Read::head && c->in.empty()) close_now(*c);
       return;
+    case TimerKind::flow:
+      flow_tick(*c);
+      break;
     default:
       break;
   }
@@ -186,23 +205,31 @@ void BackendServer::arm(Connection& c, TimerKind kind, Nanos at) {
 }
 
 void BackendServer::end_gracefully(Connection& c) {
-  // FIN first and then read to the client's FIN: a close with unread bytes would send RST and could destroy
-  // an answer that is still on its way.
   c.read = Read::discard;
   c.write = Write::none;
-  if (::shutdown(c.fd.get(), SHUT_WR) != 0 || c.eof) return close_now(c);
+  const Nanos delay = backend_of(c).script.close_delay;
+  if (delay == 0 || c.eof) return send_fin(c);
+  arm(c, TimerKind::fin, now_ns() + delay);
+}
+
+/// FIN first and then read to the client's FIN: a close with unread bytes would send RST and could destroy
+/// an answer that is still on its way.
+void BackendServer::send_fin(Connection& c) {
+  if (c.fd.shut_write() != 0 || c.eof) return close_now(c);
   arm(c, TimerKind::discard, now_ns() + kDiscardTime);
 }
 
 void BackendServer::reset_now(Connection& c) {
   set_reset_on_close(c.fd.get());
+  c.fd.abort();
   close_now(c);
 }
 
 void BackendServer::close_now(Connection& c) {
   if (c.closed) return;
   c.closed = true;
-  if (c.open) record_now(c, c.read == Read::tunnel && c.eof && c.out_sent == c.out.size());
+  const bool drained = c.read == Read::tunnel && c.eof && c.out_sent == c.out.size();
+  if (c.open) record_now(c, drained && (!c.flow || flow_is_over(c)));
   --backend_of(c).counters.connections;
   c.fd.reset();
   connections_.retire(c.handle);
@@ -261,7 +288,11 @@ void BackendServer::begin_request(Connection& c) {
   c.read_bytes = 0;
   c.echo.clear();
   if (c.reply.echo == Echo::headers) note_echo(c);
+  c.flow.reset();
   if (same_name(head_.upgrade(), "lb-echo")) return begin_tunnel(c);
+  if (same_name(head_.upgrade(), "lb-flow")) return begin_flow(c, FlowWire::raw);
+  if (same_name(head_.upgrade(), "websocket")) return begin_flow(c, FlowWire::websocket);
+  if (c.reply.events && c.body_done && c.reply.mode == Mode::normal) return begin_flow(c, FlowWire::events);
   c.read = Read::body;
   c.write = Write::none;
   if (head_.expects_continue() && !c.body_done) {
@@ -288,7 +319,9 @@ void BackendServer::choose_reply(Connection& c) {
   ++backend.counters.requests;
   ++backend.counters.in_flight;
   c.reply = scripted;
-  const bool at_accept = scripted.mode == Mode::reset && scripted.at == ResetAt::accept;
+  // What is about new connections leaves requests on live ones alone.
+  const bool at_accept =
+      scripted.mode == Mode::refuse || (scripted.mode == Mode::reset && scripted.at == ResetAt::accept);
   const bool faulty = scripted.mode != Mode::normal && !at_accept;
   if (at_accept || (faulty && ++backend.fault_turn % backend.script.every != 0)) {
     if (scripted.mode == Mode::status) c.reply.status = 200;
@@ -339,6 +372,7 @@ void BackendServer::bad_request(Connection& c) {
 void BackendServer::begin_tunnel(Connection& c) {
   ++backend_of(c).counters.upgrades;
   c.record.status = 101;
+  c.record.flags &= static_cast<std::uint8_t>(~kBackendFaultScripted);  // scripts are about answers
   c.record.flags |= kBackendUpgrade | kBackendSomeSent;
   c.out += "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lb-echo\r\nX-Backend: ";
   c.out += backend_of(c).name;

@@ -2,7 +2,8 @@
 // the caller owns; nothing blocks.
 //
 //   reading:  head -> [body] -> wait -> head ...          writing:  none -> [delayed] -> sending -> done
-//             head -> tunnel                              A request ends when its body is read and its answer
+//             head -> tunnel (an echo, or a conversation: backend_flow.cpp)
+//                                                         A request ends when its body is read and its answer
 //             any  -> discard (FIN sent, reads to EOF)    sent; with early_response the answer comes first.
 //             any  -> stuck (mode hang)
 #pragma once
@@ -16,6 +17,8 @@
 
 #include "harness/traffic/address.hpp"
 #include "harness/traffic/backend_script.hpp"
+#include "harness/traffic/channel.hpp"
+#include "harness/traffic/flow.hpp"
 #include "harness/traffic/loop.hpp"
 #include "harness/traffic/message.hpp"
 #include "harness/traffic/records.hpp"
@@ -34,6 +37,7 @@ struct Backend {
   Address address;
   Fd listener;
   std::uint16_t port = 0;
+  bool tls = false;
   bool removed = false;
   Script script;
   std::uint64_t fault_turn = 0;
@@ -46,8 +50,10 @@ class BackendServer final {
 
   BackendServer(Loop& loop, std::size_t records_max) : loop_(loop), records_(records_max) {}
 
+  /// Backends whose address begins with "tls:" speak TLS with this certificate (PEM files).
+  Result<void> set_certificate(const std::string& certificate, const std::string& key);
   /// A new backend, or one removed before under its old name. The port it listens on.
-  Result<std::uint16_t> add(const std::string& name, const std::string& listen);
+  Result<std::uint16_t> add(const std::string& name, const std::string& where);
   Result<void> remove(std::string_view name);
   /// To one backend or to all ("*"). How many.
   Result<std::size_t> set_script(std::string_view name, const Script& script);
@@ -66,10 +72,10 @@ class BackendServer final {
   enum class Read : std::uint8_t { head, body, wait, tunnel, discard, stuck };
   enum class Write : std::uint8_t { none, delayed, sending, done };
   enum class Ending : std::uint8_t { none, fin, rst };
-  enum class TimerKind : std::uint8_t { delay, rate, discard, idle, read };
+  enum class TimerKind : std::uint8_t { delay, rate, discard, idle, read, flow, fin };
 
   struct Connection {
-    Fd fd;
+    Channel fd;
     Handle handle;
     std::uint32_t id = 0;
     std::uint16_t backend = 0;
@@ -108,6 +114,11 @@ class BackendServer final {
     Nanos rate_start = 0;
     Nanos read_start = 0;
     std::uint64_t read_bytes = 0;
+    // A conversation.
+    std::unique_ptr<Flow> flow;
+    std::uint64_t flow_random = 0;
+    Nanos flow_end = 0;
+    [[nodiscard]] bool reply_is_events() const noexcept { return flow && flow->wire() == FlowWire::events; }
   };
 
   Backend& backend_of(const Connection& c) noexcept { return *backends_[c.backend]; }
@@ -132,6 +143,13 @@ class BackendServer final {
   void begin_tunnel(Connection& c);
   void end_tunnel(Connection& c);
 
+  void begin_flow(Connection& c, FlowWire wire);
+  void flow_tick(Connection& c);
+  void flow_send(Connection& c, bool last);
+  void flow_bytes(Connection& c, std::string_view bytes);
+  [[nodiscard]] bool flow_is_over(const Connection& c) const noexcept;
+  static std::uint64_t pick(Connection& c, Span span) noexcept;
+
   void begin_answer(Connection& c);
   void emit_answer(Connection& c);
   bool emit_fault(Connection& c);
@@ -143,6 +161,7 @@ class BackendServer final {
   void finish_request(Connection& c);
 
   void end_gracefully(Connection& c);
+  void send_fin(Connection& c);
   void reset_now(Connection& c);
   void close_now(Connection& c);
   void record_now(Connection& c, bool complete);
@@ -150,6 +169,7 @@ class BackendServer final {
 
   Loop& loop_;
   RecordStore<BackendRecord> records_;
+  SslContextPtr tls_;
   std::vector<std::unique_ptr<Backend>> backends_;
   Slab<Connection> connections_{kConnectionsMax};
   std::uint32_t next_id_ = 1;

@@ -8,9 +8,9 @@
 namespace lb::traffic {
 namespace {
 
-constexpr std::array<std::string_view, 10> kControls = {
-    "none",          "rebind",    "close_idle", "truncate",   "answer_502",
-    "stale_backend", "duplicate", "hang",       "wrong_body", "kill_tunnel"};
+constexpr std::array<std::string_view, 14> kControls = {
+    "none", "rebind",     "close_idle",  "truncate",    "answer_502",    "stale_backend",  "duplicate",
+    "hang", "wrong_body", "kill_tunnel", "lose_tunnel", "repeat_tunnel", "reorder_tunnel", "lose_event"};
 // Between choosing the idle connections and closing them: what a drain over many connections takes.
 constexpr Nanos kDoomedTime = 3 * kMilli;
 
@@ -38,6 +38,19 @@ Result<std::vector<Address>> parse_address_list(std::string_view text) {
   }
   if (all.empty()) return std::unexpected(Error{Fault::config, "no backend address", 0, false});
   return all;
+}
+
+Result<std::uint16_t> FaultyBalancer::listen_tls(const Address& address, const std::string& certificate,
+                                                 const std::string& key) {
+  auto context = tls_server_context(certificate, key);
+  if (!context) return std::unexpected(context.error());
+  auto made = listen_on(address);
+  if (!made) return std::unexpected(made.error());
+  if (!loop_.watch_readable(made->fd.get(), kTlsListenerToken))
+    return std::unexpected(system_error("epoll_ctl", address.text, errno));
+  tls_ = std::move(*context);
+  tls_listener_ = std::move(made->fd);
+  return made->port;
 }
 
 Result<std::uint16_t> FaultyBalancer::listen(const Address& address) {
@@ -121,9 +134,13 @@ const std::vector<Address>& FaultyBalancer::backends_for(const Session& s) const
 }
 
 void FaultyBalancer::accept_some(std::size_t listener) {
+  if (listeners_[listener]) accept_from(listeners_[listener].get(), false);
+}
+
+void FaultyBalancer::accept_from(int listener, bool tls) {
   constexpr int kAtOnce = 64;
-  for (int i = 0; i < kAtOnce && listeners_[listener]; ++i) {
-    Fd fd(::accept4(listeners_[listener].get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  for (int i = 0; i < kAtOnce; ++i) {
+    Fd fd(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) return;
     auto [s, handle] = sessions_.emplace();
     if (s == nullptr) return;
@@ -131,13 +148,18 @@ void FaultyBalancer::accept_some(std::size_t listener) {
     s->handle = handle;
     s->id = ++next_id_;
     s->generation = generation_;
-    s->client.fd = std::move(fd);
+    s->client.fd = Channel(std::move(fd));
+    if (tls && !s->client.fd.begin_server(tls_.get())) {
+      close_now(*s);
+      continue;
+    }
     s->client.connected = true;
     if (!loop_.watch_edges(s->client.fd.get(), token_of(handle))) close_now(*s);
   }
 }
 
 void FaultyBalancer::on_io(Token token, std::uint32_t events) {
+  if (token == kTlsListenerToken) return accept_from(tls_listener_.get(), true);
   if ((token & kListenerToken) == kListenerToken) return accept_some(static_cast<std::uint32_t>(token));
   if ((token & kShadowToken) != 0) return on_shadow(token & ~kShadowToken, events);
   const bool upstream = (token & kUpstreamToken) != 0;
@@ -181,7 +203,7 @@ void FaultyBalancer::close_now(Session& s) {
 void FaultyBalancer::end_gracefully(Session& s) {
   s.stage = Stage::closing;
   s.upstream.fd.reset();
-  if (s.client.eof || ::shutdown(s.client.fd.get(), SHUT_WR) != 0) return close_now(s);
+  if (s.client.eof || s.client.fd.shut_write() != 0) return close_now(s);
   loop_.at(now_ns() + kSecond, token_of(s.handle), static_cast<std::uint32_t>(TimerKind::closing));
 }
 

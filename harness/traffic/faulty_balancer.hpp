@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "harness/traffic/address.hpp"
+#include "harness/traffic/channel.hpp"
 #include "harness/traffic/loop.hpp"
 #include "harness/traffic/message.hpp"
 
@@ -33,6 +34,10 @@ enum class Control : std::uint8_t {
   hang,
   wrong_body,
   kill_tunnel,
+  lose_tunnel,
+  repeat_tunnel,
+  reorder_tunnel,
+  lose_event,
 };
 std::optional<Control> control_named(std::string_view name) noexcept;
 std::string_view name_of(Control control) noexcept;
@@ -43,6 +48,7 @@ Result<std::vector<Address>> parse_address_list(std::string_view text);
 class FaultyBalancer final {
  public:
   static constexpr Token kListenerToken = kOwnToken | (Token{1} << 32U);
+  static constexpr Token kTlsListenerToken = kListenerToken | (Token{1} << 31U);
   static constexpr Token kShadowToken = Token{1} << 61U;
   static constexpr Token kUpstreamToken = Token{1} << 62U;
 
@@ -50,6 +56,9 @@ class FaultyBalancer final {
       : loop_(loop), control_(control), window_(window) {}
 
   Result<std::uint16_t> listen(const Address& address);
+  /// A second listener, which speaks TLS with this certificate (PEM files); it is never closed.
+  Result<std::uint16_t> listen_tls(const Address& address, const std::string& certificate,
+                                   const std::string& key);
   void set_backends(std::vector<Address> backends);
   /// A new generation; `backends` is the list from now on.
   Result<void> reload(std::vector<Address> backends, Nanos now);
@@ -67,7 +76,7 @@ class FaultyBalancer final {
   enum class TimerKind : std::uint8_t { close_old_listener, close_doomed, closing };
 
   struct Side {
-    Fd fd;
+    Channel fd;
     std::string in;
     std::string out;
     std::size_t out_sent = 0;
@@ -96,8 +105,9 @@ class FaultyBalancer final {
     bool answer_done = false;
     bool close_after = false;
     bool upstream_closes = false;
-    bool cut = false;   // truncate: close when what is queued is sent
-    bool flip = false;  // wrong_body: flip a byte of the next piece
+    bool cut = false;       // truncate: close when what is queued is sent
+    bool flip = false;      // wrong_body: flip a byte of the next piece
+    bool at_event = false;  // what was relayed so far ends with an event
     BodyReader request_body;
     BodyReader answer_body;
   };
@@ -109,6 +119,7 @@ class FaultyBalancer final {
   };
 
   void accept_some(std::size_t listener);
+  void accept_from(int listener, bool tls);
   void pump(Session& s);
   bool step(Session& s);
   bool read_side(Session& s, Side& side);
@@ -118,6 +129,7 @@ class FaultyBalancer final {
   bool relay_answer(Session& s);
   bool relay_head(Session& s);
   bool relay_tunnel(Session& s);
+  void spoil(std::string& piece);
   bool end_exchange(Session& s);
   void upstream_ended(Session& s);
   bool ensure_upstream(Session& s);
@@ -139,6 +151,8 @@ class FaultyBalancer final {
   Nanos window_;
   Nanos window_end_ = 0;
   Address address_;
+  SslContextPtr tls_;
+  Fd tls_listener_;
   std::vector<Fd> listeners_;  // an empty one was closed
   std::vector<Address> backends_;
   std::vector<Address> ever_;  // every backend there ever was

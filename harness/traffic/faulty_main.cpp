@@ -19,6 +19,9 @@ using Json = nlohmann::json;
 struct Options {
   std::string listen;
   std::string backends;
+  std::string tls_listen;
+  std::string certificate;
+  std::string key;
   std::string control = "none";
   double window_ms = 200;
   double time_limit_s = 600;
@@ -62,7 +65,8 @@ void reload(FaultyBalancer& balancer, const Options& options, LineWriter& writer
   writer.line(event.dump());
 }
 
-int run(Loop& loop, FaultyBalancer& balancer, const Options& options, int signal_fd, std::uint16_t port) {
+int run(Loop& loop, FaultyBalancer& balancer, const Options& options, int signal_fd, std::uint16_t port,
+        std::uint16_t tls_port) {
   LineWriter writer(STDOUT_FILENO);
   LineReader reader;
   // Without a usable stdin (closed, or a file) only signals and the time limit end it.
@@ -71,6 +75,7 @@ int run(Loop& loop, FaultyBalancer& balancer, const Options& options, int signal
   writer.line(Json{{"event", "ready"},
                    {"pid", ::getpid()},
                    {"port", port},
+                   {"tls_port", tls_port},
                    {"generation", balancer.generation()},
                    {"control", options.control},
                    {"backends", texts(balancer.backends())}}
@@ -107,6 +112,9 @@ int main_checked(int argc, char** argv) {
                "lb_faulty");
   app.add_option("--listen", options.listen, "address")->required();
   app.add_option("--backends", options.backends, "ADDR[,ADDR..] or @FILE, read again at SIGHUP")->required();
+  app.add_option("--tls-listen", options.tls_listen, "a second address, for TLS");
+  app.add_option("--certificate", options.certificate, "PEM file, for --tls-listen");
+  app.add_option("--key", options.key, "PEM file with its key");
   app.add_option("--control", options.control, "what is wrong with it");
   app.add_option("--window-ms", options.window_ms, "for so long after SIGHUP")
       ->check(CLI::Range(1.0, 60000.0));
@@ -137,7 +145,15 @@ int main_checked(int argc, char** argv) {
   balancer->set_backends(std::move(*backends));
   auto port = balancer->listen(*address);
   if (!port) return fail(port.error().message);
-  return run(*loop, *balancer, options, signals->get(), *port);
+  std::uint16_t tls_port = 0;
+  if (!options.tls_listen.empty()) {
+    auto tls_address = parse_address(options.tls_listen);
+    if (!tls_address) return fail(tls_address.error().message);
+    auto listening = balancer->listen_tls(*tls_address, options.certificate, options.key);
+    if (!listening) return fail(listening.error().message);
+    tls_port = *listening;
+  }
+  return run(*loop, *balancer, options, signals->get(), *port, tls_port);
 }
 
 }  // namespace

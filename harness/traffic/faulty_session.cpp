@@ -48,9 +48,10 @@ bool FaultyBalancer::read_side(Session& s, Side& side) {
   if (!side.fd || !side.readable || side.eof || side.in.size() >= kBufferMax) return false;
   const std::string& pile = from_client ? s.upstream.out : s.client.out;
   if (pile.size() > kBufferMax) return false;
-  const ssize_t n = ::recv(side.fd.get(), scratch_.data(), scratch_.size(), 0);
+  const ssize_t n = side.fd.recv(scratch_.data(), scratch_.size());
   if (n > 0) {
-    if (static_cast<std::size_t>(n) < scratch_.size() && !side.hung_up) side.readable = false;
+    if (static_cast<std::size_t>(n) < scratch_.size() && !side.hung_up && !side.fd.is_tls())
+      side.readable = false;
     if (s.stage != Stage::closing && s.stage != Stage::stuck)
       side.in.append(scratch_.data(), static_cast<std::size_t>(n));
     return true;
@@ -70,8 +71,7 @@ bool FaultyBalancer::read_side(Session& s, Side& side) {
 
 bool FaultyBalancer::write_side(Session& s, Side& side) {
   if (!side.connected || unsent(side.out, side.out_sent) == 0) return false;
-  const ssize_t n =
-      ::send(side.fd.get(), side.out.data() + side.out_sent, unsent(side.out, side.out_sent), MSG_NOSIGNAL);
+  const ssize_t n = side.fd.send(side.out.data() + side.out_sent, unsent(side.out, side.out_sent));
   if (n < 0) {
     if (errno == EAGAIN || errno == EINTR) return false;
     if (&side == &s.client) {
@@ -122,7 +122,7 @@ bool FaultyBalancer::ensure_upstream(Session& s) {
     Connecting made = connect_to(address);
     if (!made.fd || (made.os_error != 0 && made.os_error != EINPROGRESS)) continue;
     s.upstream = Side{};
-    s.upstream.fd = std::move(made.fd);
+    s.upstream.fd = Channel(std::move(made.fd));
     s.upstream.connected = made.os_error == 0;
     s.upstream_address = address.text;
     s.upstream_closes = false;
@@ -135,7 +135,7 @@ bool FaultyBalancer::begin_request(Session& s) {
   const Head::Parsed parsed = head_.parse_request(s.client.in);
   if (parsed == Head::Parsed::incomplete) return false;
   s.stage = Stage::active;
-  s.answering = s.answer_done = s.cut = s.flip = false;
+  s.answering = s.answer_done = s.cut = s.flip = s.at_event = false;
   s.request_done = true;
   s.close_after = false;
   if (parsed == Head::Parsed::bad) {
@@ -217,6 +217,14 @@ bool FaultyBalancer::relay_answer(Session& s) {
     s.flip = false;
   });
   const bool cut_now = used > 1 && strikes(Control::truncate, 8);
+  // An event is lost whole, so that the framing stays right and only its number tells.
+  const bool whole =
+      s.at_event && used == in.size() && in.ends_with("\n\n\r\n") && in.find("data: ") != in.npos;
+  s.at_event = used > 0 && in.compare(used >= 4 ? used - 4 : 0, 4, "\n\n\r\n") == 0;
+  if (whole && strikes(Control::lose_event, 2)) {
+    in.clear();
+    return true;
+  }
   s.client.out.append(in, 0, cut_now ? used / 2 : used);
   in.erase(0, used);
   s.cut = cut_now;
@@ -275,14 +283,23 @@ void FaultyBalancer::write_answer_head(Session& s) {
   out += "\r\n";
 }
 
+/// What is wrong with a piece of a tunnel, when something is to be.
+void FaultyBalancer::spoil(std::string& piece) {
+  if (strikes(Control::lose_tunnel, 4)) piece.clear();
+  if (strikes(Control::repeat_tunnel, 4)) piece += std::string(piece);
+  if (strikes(Control::reorder_tunnel, 4))
+    std::rotate(piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(piece.size() / 2), piece.end());
+}
+
 bool FaultyBalancer::relay_tunnel(Session& s) {
-  const auto one_way = [](Side& from, Side& to) {
+  const auto one_way = [this](Side& from, Side& to) {
     bool moved = !from.in.empty();
+    if (moved) spoil(from.in);
     to.out += from.in;
     from.in.clear();
     if (from.eof && to.out.empty() && !to.shut) {
       to.shut = moved = true;
-      ::shutdown(to.fd.get(), SHUT_WR);
+      to.fd.shut_write();
     }
     return moved;
   };

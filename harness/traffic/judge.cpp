@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 namespace lb::traffic {
 namespace {
@@ -150,7 +151,8 @@ void Case::compare_one(Item& item, const Sighting* first, const Sighting* last) 
   }
   if (body_wrong) {
     ++comparison.request_body_wrong;
-    if (answered) {
+    // A backend that finds a conversation wrong ends it, which its client sees as a break.
+    if (answered || item.outcome == Outcome::truncated) {
       item.outcome = Outcome::wrong_body;
       item.detail = Detail::request_body_wrong;
     }
@@ -165,6 +167,54 @@ void Case::compare_one(Item& item, const Sighting* first, const Sighting* last) 
   if (!answered || answering == nullptr) return;
   if (answering->backend != item.backend) ++comparison.backend_disagrees;
   if (answering->record->status != r.status) ++comparison.status_disagrees;
+}
+
+/// Whether a drop is the backends' own doing, and of such a kind that no balancer may try again, or has
+/// tried: no backend did well with the request, and it may not be repeated (RFC 9110, 9.2.2; in TCP mode
+/// there is nothing that could be), or some of an answer was seen, or nothing was ever said of it, or the
+/// second try failed as well. What no backend saw is excused only when it may not be repeated and the
+/// connection it was sent into broke.
+bool Case::is_excusable(const Item& item, const Sighting* first, const Sighting* last) noexcept {
+  const bool tunneled = (item.record->flags & kTrafficTunneled) != 0;
+  switch (item.outcome) {
+    case Outcome::reset_before_first_byte:
+    case Outcome::closed_under_request:
+    case Outcome::truncated:
+    case Outcome::timeout:
+    case Outcome::unexpected_status:
+      break;
+    case Outcome::malformed:
+      if (!tunneled) return false;
+      break;
+    default:
+      return false;
+  }
+  const bool once = tunneled || (item.record->flags & kTrafficNotIdempotent) != 0;
+  if (first == last) return once && (tunneled || item.record->status == 502);
+  bool final = once || last - first > 1;
+  for (const Sighting* s = first; s != last; ++s) {
+    if ((s->record->flags & kBackendFaultScripted) == 0) return false;
+    final = final || (s->record->flags & (kBackendSomeSent | kBackendHung)) != 0;
+  }
+  return final;
+}
+
+/// An answer that breaks off ends its connection, and what was pipelined behind it goes unanswered and
+/// unseen.
+void Case::excuse_pipelined() {
+  std::set<std::pair<std::uint32_t, std::uint64_t>> broken;  // connection and time of sending
+  for (const Item& item : items) {
+    if (item.outcome == Outcome::excused) broken.emplace(item.connection, item.record->t_send);
+  }
+  for (Item& item : items) {
+    const bool unanswered =
+        item.outcome == Outcome::closed_under_request || item.outcome == Outcome::reset_before_first_byte;
+    if (!unanswered || !broken.contains({item.connection, item.record->t_send})) continue;
+    if (!sightings_of(item.record->nonce).empty()) continue;
+    --outcomes[static_cast<std::size_t>(item.outcome)];
+    item.outcome = Outcome::excused;
+    ++outcomes[static_cast<std::size_t>(item.outcome)];
+  }
 }
 
 void Case::check_removed(Item& item, const Sighting* first, const Sighting* last, const Removals& removals) {
@@ -217,12 +267,14 @@ void Case::compare() {
     if (item.outcome == Outcome::ok && item.backend < backends.size()) ++backend_answered[item.backend];
     compare_one(item, first, at);
     check_removed(item, first, at, removals);
+    if (options.excuse_faults && is_excusable(item, first, at)) item.outcome = Outcome::excused;
     item.inside = windows.touches(r.t_due, r.t_end);
     ++outcomes[static_cast<std::size_t>(item.outcome)];
     t_begin = std::min(t_begin, r.t_due);
     t_end = std::max(t_end, r.t_end);
   }
   comparison.seen_not_sent += static_cast<std::uint64_t>(end - at);
+  if (options.excuse_faults) excuse_pipelined();
 }
 
 std::vector<std::string> Case::doubts() const {

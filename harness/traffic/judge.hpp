@@ -21,6 +21,7 @@ struct JudgeOptions {
   std::vector<std::string> backends;
   std::vector<Mark> marks;
   bool removed_counts_connection = false;  // --removed connection
+  bool excuse_faults = false;              // --excuse-faults
 };
 
 /// One request of the traffic side, with tables unified over all files.
@@ -78,8 +79,10 @@ class Case final {
     return outcomes[static_cast<std::size_t>(outcome)];
   }
   [[nodiscard]] std::uint64_t drops() const noexcept;
-  /// All but local errors.
-  [[nodiscard]] std::uint64_t attempts() const noexcept { return items.size() - count(Outcome::local_error); }
+  /// Requests; all but local errors.
+  [[nodiscard]] std::uint64_t attempts() const noexcept {
+    return items.size() - count(Outcome::local_error) - count(Outcome::closed_idle);
+  }
 
   JudgeOptions options;
   std::vector<Item> items;
@@ -104,6 +107,9 @@ class Case final {
   Result<void> load_traffic(const std::string& path);
   Result<void> load_backends(const std::string& path);
   void compare_one(Item& item, const Sighting* first, const Sighting* last);
+  [[nodiscard]] static bool is_excusable(const Item& item, const Sighting* first,
+                                         const Sighting* last) noexcept;
+  void excuse_pipelined();
   void check_removed(Item& item, const Sighting* first, const Sighting* last, const Removals& removals);
 
   std::vector<std::unique_ptr<LedgerFile<TrafficRecord>>> traffic_files_;

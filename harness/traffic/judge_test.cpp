@@ -48,10 +48,13 @@ class Ledgers {
     options.backends = {folder_ / "b"};
     options.marks = must(parse_marks(marks));
     options.removed_counts_connection = by_connection;
+    options.excuse_faults = excuse;
     auto judged = must(Case::open(std::move(options)));
     judged->compare();
     return judged;
   }
+
+  bool excuse = false;
 
  private:
   TestFolder folder_;
@@ -176,6 +179,60 @@ TEST(Judge, UsingARemovedBackend) {
   EXPECT_EQ(lenient->count(Outcome::removed_backend), 0U);
   EXPECT_EQ(lenient->removed.requests, 1U) << "reported all the same";
   EXPECT_EQ(lenient->removed.on_new_connections, 0U);
+}
+
+struct Excuse {
+  const char* name;
+  Outcome outcome;
+  std::uint8_t traffic_flags;
+  std::vector<std::uint8_t> sightings;  // flags of each
+  bool excused;
+  std::uint16_t status = 502;
+};
+
+TEST(Judge, ExcusesOnlyWhatNoRetryCouldSave) {
+  constexpr std::uint8_t kFault = kBackendFaultScripted;
+  const std::vector<Excuse> cases = {
+      {"first try failed, no second", Outcome::unexpected_status, 0, {kFault}, false},
+      {"both tries failed", Outcome::unexpected_status, 0, {kFault, kFault}, true},
+      {"a POST", Outcome::unexpected_status, kTrafficNotIdempotent, {kFault}, true},
+      {"a POST into a broken connection", Outcome::unexpected_status, kTrafficNotIdempotent, {}, true},
+      {"a POST, another status", Outcome::unexpected_status, kTrafficNotIdempotent, {}, false, 503},
+      {"never reached anybody", Outcome::unexpected_status, 0, {}, false},
+      {"part of an answer", Outcome::truncated, 0, {kFault | kBackendSomeSent}, true},
+      {"silence", Outcome::timeout, 0, {kFault | kBackendHung}, true},
+      {"a good answer lost", Outcome::unexpected_status, 0, {kFault | kBackendSomeSent, kComplete}, false},
+      {"the answer is wrong", Outcome::wrong_body, 0, {kFault | kBackendSomeSent}, false},
+      {"garbage passed on", Outcome::malformed, 0, {kFault | kBackendSomeSent}, false},
+      {"garbage in TCP mode", Outcome::malformed, kTrafficTunneled, {kFault | kBackendSomeSent}, true},
+      {"refused", Outcome::refused, kTrafficTunneled, {}, false},
+  };
+  for (const Excuse& c : cases) {
+    for (const bool excuse : {true, false}) {
+      Ledgers l;
+      l.excuse = excuse;
+      TrafficRecord& r = l.sent(5, c.outcome, 1000);
+      r.flags = c.traffic_flags;
+      r.status = c.status;
+      for (std::size_t i = 0; i < c.sightings.size(); ++i) l.seen(5, c.sightings[i], 1000 + i, i % 2);
+      const auto judged = l.judge();
+      EXPECT_EQ(judged->count(Outcome::excused) == 1, excuse && c.excused) << c.name;
+      EXPECT_EQ(judged->drops() == 0, excuse && c.excused) << c.name;
+    }
+  }
+}
+
+TEST(Judge, ExcusesWhatWasPipelinedBehindABrokenAnswer) {
+  Ledgers l;
+  l.excuse = true;
+  l.sent(1, Outcome::truncated, 1000).connection = 7;
+  l.seen(1, kBackendFaultScripted | kBackendSomeSent, 1000);
+  l.sent(2, Outcome::closed_under_request, 1000).connection = 7;
+  l.sent(3, Outcome::closed_under_request, 2000).connection = 7;  // sent later
+  l.sent(4, Outcome::closed_under_request, 1000).connection = 8;  // another connection
+  const auto judged = l.judge();
+  EXPECT_EQ(judged->count(Outcome::excused), 2U);
+  EXPECT_EQ(judged->drops(), 2U);
 }
 
 TEST(Judge, LocalErrorsAreNoAttempts) {

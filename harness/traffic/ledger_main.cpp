@@ -63,6 +63,8 @@ int main_checked(int argc, char** argv) {
   app.add_option("--lines", options.report.lines, "connections in the timeline")
       ->check(CLI::Range(0, 100000));
   app.add_option("--stories", options.report.stories, "drops told in full")->check(CLI::Range(0, 100000));
+  app.add_flag("--excuse-faults", options.judge.excuse_faults,
+               "what a backend's scripted fault spoilt is no drop, where a retry may rightly lose it");
   app.add_option("--removed", options.removed,
                  "what counts as using a removed backend: any request sent after, or only on connections "
                  "opened after")

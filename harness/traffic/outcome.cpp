@@ -26,16 +26,34 @@ constexpr std::array<std::string_view, kOutcomes> kOutcomeNames = {"ok",
                                                                    "lost",
                                                                    "unserved",
                                                                    "unfinished",
-                                                                   "local_error"};
+                                                                   "local_error",
+                                                                   "closed_idle",
+                                                                   "excused"};
 constexpr std::array<std::string_view, 8> kPhaseNames = {"none", "connect", "send",   "wait",
                                                          "head", "body",    "tunnel", "after"};
-constexpr std::array<std::string_view, 15> kDetailNames = {
-    "none",         "eof",          "reset",       "byte_differs", "length_differs",     "nonce_differs",
-    "no_nonce",     "extra_bytes",  "bad_head",    "bad_chunk",    "request_body_wrong", "timeout_connect",
-    "timeout_send", "timeout_wait", "timeout_body"};
-constexpr std::array<std::string_view, kKinds> kKindNames = {"new",     "keepalive",     "pipelined",
-                                                             "race",    "slow_download", "slow_upload",
-                                                             "chunked", "upgrade",       "halfopen"};
+constexpr std::array<std::string_view, 20> kDetailNames = {"none",
+                                                           "eof",
+                                                           "reset",
+                                                           "byte_differs",
+                                                           "length_differs",
+                                                           "nonce_differs",
+                                                           "no_nonce",
+                                                           "extra_bytes",
+                                                           "bad_head",
+                                                           "bad_chunk",
+                                                           "request_body_wrong",
+                                                           "timeout_connect",
+                                                           "timeout_send",
+                                                           "timeout_wait",
+                                                           "timeout_body",
+                                                           "tls",
+                                                           "bad_frame",
+                                                           "message_missing",
+                                                           "message_repeated",
+                                                           "hash_differs"};
+constexpr std::array<std::string_view, kKinds> kKindNames = {
+    "new",     "keepalive", "pipelined", "race",      "slow_download", "slow_upload", "chunked",
+    "upgrade", "halfopen",  "idle",      "websocket", "tcp_tunnel",    "events",      "long_upload"};
 
 bool is_reset(int os_error) noexcept {
   return os_error == ECONNRESET || os_error == EPIPE || os_error == ECONNABORTED;
@@ -76,7 +94,7 @@ std::string_view errno_name(int os_error) noexcept {
 
 bool is_drop(Outcome outcome) noexcept {
   return outcome != Outcome::ok && outcome != Outcome::unserved && outcome != Outcome::unfinished &&
-         outcome != Outcome::local_error;
+         outcome != Outcome::local_error && outcome != Outcome::closed_idle && outcome != Outcome::excused;
 }
 
 Fate classify_connect(int os_error) noexcept {
@@ -88,6 +106,7 @@ Fate classify_connect(int os_error) noexcept {
 }
 
 Fate classify_end(Phase phase, int os_error, bool close_announced) noexcept {
+  if (os_error == EPROTO) return {Outcome::malformed, phase, os_error, Detail::tls};
   const Detail detail = os_error == 0 ? Detail::eof : Detail::reset;
   const bool some_byte = phase == Phase::head || phase == Phase::body || phase == Phase::tunnel;
   if (some_byte) return {Outcome::truncated, phase, os_error, detail};

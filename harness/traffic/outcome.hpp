@@ -26,8 +26,10 @@ enum class Outcome : std::uint8_t {
   unserved,
   unfinished,
   local_error,
+  closed_idle,
+  excused,
 };
-inline constexpr std::size_t kOutcomes = 16;
+inline constexpr std::size_t kOutcomes = 18;
 
 enum class Phase : std::uint8_t { none, connect, send, wait, head, body, tunnel, after };
 
@@ -47,6 +49,11 @@ enum class Detail : std::uint8_t {
   timeout_send,
   timeout_wait,
   timeout_body,
+  tls,
+  bad_frame,
+  message_missing,
+  message_repeated,
+  hash_differs,
 };
 
 enum class Kind : std::uint8_t {
@@ -59,8 +66,23 @@ enum class Kind : std::uint8_t {
   chunked,
   upgrade,
   halfopen,
+  idle,
+  websocket,
+  tcp_tunnel,
+  events,
+  long_upload,
 };
-inline constexpr std::size_t kKinds = 9;
+inline constexpr std::size_t kKinds = 14;
+
+/// Connections that are meant to outlive reloads.
+constexpr bool is_long_lived(Kind kind) noexcept {
+  return kind == Kind::idle || kind == Kind::websocket || kind == Kind::tcp_tunnel || kind == Kind::events ||
+         kind == Kind::long_upload;
+}
+/// A numbered conversation (flow.hpp) instead of a request's body.
+constexpr bool is_flow(Kind kind) noexcept {
+  return kind == Kind::websocket || kind == Kind::tcp_tunnel || kind == Kind::events;
+}
 
 std::string_view name_of(Outcome outcome) noexcept;
 std::string_view name_of(Phase phase) noexcept;
@@ -71,7 +93,8 @@ std::optional<Kind> kind_named(std::string_view name) noexcept;
 /// "ECONNRESET"; empty for 0 and for what has no name.
 std::string_view errno_name(int os_error) noexcept;
 
-/// unserved, unfinished and local_error are neither ok nor a drop.
+/// unserved, unfinished, local_error, closed_idle and excused are neither ok nor a drop.
+/// closed_idle is no request at all, but the close of a connection of kind idle while it was idle.
 bool is_drop(Outcome outcome) noexcept;
 
 /// A verdict with the circumstances that explain it.

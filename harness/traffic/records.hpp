@@ -26,6 +26,7 @@ enum BackendFlag : std::uint8_t {
   kBackendFaultScripted = 16,
   kBackendNotIdempotent = 32,
   kBackendSomeSent = 64,
+  kBackendHung = 128,
 };
 
 struct BackendRecord {
@@ -49,6 +50,8 @@ enum TrafficFlag : std::uint8_t {
   kTrafficHadBody = 4,
   kTrafficNotIdempotent = 8,
   kTrafficTunneled = 16,
+  kTrafficTls = 32,
+  kTrafficResumed = 64,
 };
 
 struct TrafficRecord {

@@ -21,7 +21,7 @@ struct Group {
   void add(const Item& item) {
     ++outcomes[static_cast<std::size_t>(item.outcome)];
     if (item.record->request_on_connection == 0) ++connections;
-    if (item.outcome != Outcome::local_error) ++attempts;
+    if (item.outcome != Outcome::local_error && item.outcome != Outcome::closed_idle) ++attempts;
     if (is_drop(item.outcome)) ++drops;
     if (item.outcome == Outcome::unserved) ++unserved;
     if (item.outcome == Outcome::unfinished) ++unfinished;
@@ -219,7 +219,8 @@ std::string report_json(const Case& judged, const ReportOptions& options) {
     outcomes[std::string(name_of(static_cast<Outcome>(i)))] = judged.outcomes[i];
   }
   const ConnectionPick pick(judged, options.lines, options.stories);
-  const Json marks = marks_json(judged);
+  Json marks = marks_json(judged);
+  Json long_lived = long_lived_json(judged, marks);
   Json drops_per_mark = Json::array();
   for (const Json& mark : marks) drops_per_mark.push_back(mark.at("drops_inside"));
   Json report = {
@@ -249,6 +250,7 @@ std::string report_json(const Case& judged, const ReportOptions& options) {
         {"by_backend", judged.removed.by_backend}}},
       {"backends", backends_json(judged)},
       {"labels", labels_json(judged)},
+      {"long_lived", std::move(long_lived)},
       {"marks", marks},
       {"drops_per_mark", std::move(drops_per_mark)},
       {"drops", drops_json(judged, pick)},

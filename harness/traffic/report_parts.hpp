@@ -34,6 +34,8 @@ nlohmann::json drops_json(const Case& judged, const ConnectionPick& pick);
 nlohmann::json slowest_json(const Case& judged, std::size_t count);
 nlohmann::json timeline_json(const Case& judged, const ConnectionPick& pick);
 nlohmann::json marks_json(const Case& judged);
+/// By kind; what belongs to a reload goes into its mark, under "long_lived".
+nlohmann::json long_lived_json(const Case& judged, nlohmann::json& marks);
 
 /// Seconds since the run began; null for 0 (never).
 nlohmann::json relative_s(const Case& judged, Nanos at);

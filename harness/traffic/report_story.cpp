@@ -39,6 +39,18 @@ Nanos moment_of(const Item& item) {
                                                                                          : item.record->t_end;
 }
 
+/// A conversation that was ended from outside: how old it was, and under which configuration it had begun.
+std::string how_it_was_cut(const Case& judged, const Item& item) {
+  const TrafficRecord& r = *item.record;
+  std::size_t crossed = 0;
+  for (const Mark& mark : judged.options.marks) {
+    if (mark.ok && mark.t_request > r.t_connected && mark.t_answer < r.t_end) ++crossed;
+  }
+  std::string text = "it was cut " + span_text(ms_between(r.t_connected, r.t_end)) + " after it had begun";
+  if (item.label < judged.labels.size()) text += " under " + judged.labels[item.label];
+  return text + ", having crossed " + std::to_string(crossed) + (crossed == 1 ? " reload" : " reloads");
+}
+
 std::string what_happened(const Case& judged, const Item& item) {
   const TrafficRecord& r = *item.record;
   const Nanos since = r.t_send != 0 ? r.t_send : r.t_connect_begin;
@@ -57,6 +69,7 @@ std::string what_happened(const Case& judged, const Item& item) {
     case Outcome::closed_under_request:
       return "the connection was closed " + after + " after the request was sent, before any answer";
     case Outcome::truncated:
+      if (is_flow(judged.streams[item.stream].kind)) return how_it_was_cut(judged, item);
       return "the answer broke off after " + std::to_string(r.bytes) + " bytes of its body";
     case Outcome::timeout:
       return "nothing moved for so long that the client gave up, " + after + " after sending";
@@ -223,7 +236,7 @@ struct Around {
   Nanos latest_end = 0;  // of this window and all before
 
   void add(const Item& item, LatencyClass kind) {
-    if (item.outcome == Outcome::local_error) return;
+    if (item.outcome == Outcome::local_error || item.outcome == Outcome::closed_idle) return;
     ++attempts;
     if (is_drop(item.outcome)) ++drops;
     if (item.outcome != Outcome::ok) return;

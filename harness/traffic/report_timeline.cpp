@@ -55,6 +55,30 @@ Json buckets_json(const Case& judged, Nanos width) {
   return out;
 }
 
+/// A conversation has one answer, at its beginning: which configuration serves it after the first reload
+/// cannot be read off it. Its line goes on without a label, in pieces as long as the reloads are apart.
+void append_flow_segments(const Case& judged, const Item& item, Json& segments) {
+  const TrafficRecord& r = *item.record;
+  Nanos from = r.t_connect_begin;
+  Json label = text_or_null(judged.labels, item.label);
+  std::uint64_t crossed = 0;
+  const auto append = [&](Nanos to) {
+    segments.push_back({{"t0_s", relative_s(judged, from)},
+                        {"t1_s", relative_s(judged, to)},
+                        {"label", label},
+                        {"requests", crossed == 0 ? 1 : 0},
+                        {"crossed", crossed}});
+    from = to;
+  };
+  for (const Mark& mark : judged.options.marks) {
+    if (!mark.ok || mark.t_answer <= from || mark.t_answer >= r.t_end) continue;
+    append(mark.t_answer);
+    label = nullptr;
+    ++crossed;
+  }
+  append(r.t_end);
+}
+
 /// One connection: its life as segments of equal label, and its drops.
 Json line_json(const Case& judged, const std::vector<std::uint32_t>& requests) {
   const Item& first = judged.items[requests.front()];
@@ -71,7 +95,9 @@ Json line_json(const Case& judged, const std::vector<std::uint32_t>& requests) {
     }
     const Json label = text_or_null(judged.labels, item.label);
     const Json t1 = relative_s(judged, r.t_end);
-    if (!segments.empty() && segments.back().at("label") == label) {
+    if (is_flow(stream.kind)) {
+      append_flow_segments(judged, item, segments);
+    } else if (!segments.empty() && segments.back().at("label") == label) {
       Json& last = segments.back();
       last["t1_s"] = t1;
       last["requests"] = last.at("requests").get<std::uint64_t>() + 1;

@@ -45,11 +45,27 @@ class TestFolder final {
 
 class Rig final {
  public:
-  explicit Rig(int backends = 2) : backend_loop(must(Loop::make())), server(backend_loop, 1'000'000) {
+  /// With `tls` the backends speak TLS.
+  explicit Rig(int backends = 2, bool tls = false)
+      : backend_loop(must(Loop::make())), server(backend_loop, 1'000'000) {
+    if (tls) {
+      make_certificate();
+      must(server.set_certificate(folder / "cert.pem", folder / "key.pem"));
+    }
     for (int i = 1; i <= backends; ++i) {
       const std::string name = "b" + std::to_string(i);
-      addresses.push_back("127.0.0.1:" + std::to_string(must(server.add(name, "127.0.0.1:0"))));
+      addresses.push_back("127.0.0.1:" +
+                          std::to_string(must(server.add(name, tls ? "tls:127.0.0.1:0" : "127.0.0.1:0"))));
     }
+  }
+
+  /// cert.pem and key.pem in the folder, for lb.test.
+  void make_certificate() const {
+    const std::string command =
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=lb.test "
+        "-addext subjectAltName=DNS:lb.test -keyout '" +
+        (folder / "key.pem") + "' -out '" + (folder / "cert.pem") + "' 2>/dev/null";
+    if (std::system(command.c_str()) != 0) ADD_FAILURE() << command;
   }
 
   void script(const std::string& json) { must(server.set_script("*", must(parse_script(json)))); }
@@ -79,6 +95,7 @@ class Rig final {
                  : list(addresses.size());
     traffic_loop = std::make_unique<Loop>(must(Loop::make()));
     traffic = std::make_unique<TrafficEngine>(*traffic_loop, std::move(options));
+    must(traffic->prepare());
     traffic->start(now_ns());
   }
 

@@ -37,6 +37,21 @@ void append_hex(std::string& out, std::uint64_t n) {
   out.append(text + at, static_cast<std::size_t>(16 - at));
 }
 
+void append_range(std::string& out, const char* key, Range range) {
+  out += key;
+  append_number(out, range.low);
+  out += '-';
+  append_number(out, range.high);
+}
+
+/// What the backend's side of the conversation is to be like.
+void append_flow_query(std::string& out, const StreamSpec& spec) {
+  append_range(out, "&flow_ms=", spec.peer_interval_ms);
+  append_range(out, "&flow_bytes=", spec.peer_message);
+  if (spec.kind != Kind::events) return;
+  append_range(out, "&events=1&life_ms=", spec.lifetime_ms);
+}
+
 bool is_idempotent(std::string_view method) noexcept {
   return method != "POST" && method != "PATCH";
 }
@@ -73,7 +88,7 @@ void TrafficEngine::try_connect(Connection& c) {
   if (made.os_error != 0 && made.os_error != EINPROGRESS) {
     return fail_all(c, classify_connect(made.os_error));
   }
-  c.fd = std::move(made.fd);
+  c.fd = Channel(std::move(made.fd));
   if (!loop_.watch_edges(c.fd.get(), token_of(c.handle))) return fail_all(c, classify_connect(ENOBUFS));
   if (made.os_error == 0) on_connected(c);
 }
@@ -83,12 +98,25 @@ void TrafficEngine::on_connected(Connection& c) {
   c.t_connected = c.progress = now_ns();
   c.local_port = local_port(c.fd.get());
   c.state = State::open;
+  if (spec.tls) {
+    Client& client = clients_[c.client];
+    if (!c.fd.begin_client(tls_[c.stream].get(), spec.tls_name, client.session.get()))
+      return fail_all(c, classify_connect(ENOBUFS));
+  }
   c.out += spec.preface;
   if (spec.send_after_ms.high > 0) {
     c.progress += spec.send_after_ms.pick(clients_[c.client].random) * kMilli;  // nothing can move before
     return arm(c, TimerKind::send_after, c.progress);
   }
   send_requests(c);
+}
+
+/// When a long-lived one that begins now is to end.
+Nanos TrafficEngine::end_of_life(const StreamSpec& spec, Random& random) const {
+  const Nanos now = now_ns();
+  if (t_stop_ != 0) return now;
+  const std::uint64_t life = spec.lifetime_ms.pick(random);
+  return life == 0 && is_long_lived(spec.kind) ? kNever : now + life * kMilli;
 }
 
 TrafficEngine::Exchange& TrafficEngine::add_exchange(Connection& c, Nanos due) {
@@ -114,8 +142,12 @@ TrafficEngine::Exchange& TrafficEngine::add_exchange(Connection& c, Nanos due) {
   if (x.body > 0) x.record.flags |= kTrafficHadBody;
   x.to_head = spec.method == "HEAD";
   const bool idempotent = spec.method.empty() ? x.body == 0 : is_idempotent(spec.method);
+  // An upgraded connection is nothing that a balancer could begin anew.
+  const bool upgrades =
+      spec.kind == Kind::upgrade || spec.kind == Kind::websocket || spec.kind == Kind::tcp_tunnel;
   if (spec.tunneled) x.record.flags |= kTrafficTunneled;
-  if (!idempotent) x.record.flags |= kTrafficNotIdempotent;
+  if (spec.tls) x.record.flags |= kTrafficTls;
+  if (!idempotent || upgrades) x.record.flags |= kTrafficNotIdempotent;
   ++in_flight_;
   ++counters_[c.stream].in_flight;
   return x;
@@ -162,6 +194,7 @@ void TrafficEngine::write_request(Connection& c, Exchange& x) {
     out += "&rate=";
     append_number(out, spec.bytes_per_s);
   }
+  if (is_flow(spec.kind)) append_flow_query(out, spec);
   if (!spec.query.empty()) {
     out += '&';
     out += spec.query;
@@ -174,6 +207,13 @@ void TrafficEngine::write_request(Connection& c, Exchange& x) {
       (spec.kind == Kind::new_connection && spec.close == CloseBy::server) || spec.kind == Kind::halfopen;
   if (says_close) out += "\r\nConnection: close";
   if (spec.kind == Kind::upgrade) out += "\r\nConnection: Upgrade\r\nUpgrade: lb-echo";
+  if (spec.kind == Kind::tcp_tunnel) out += "\r\nConnection: Upgrade\r\nUpgrade: lb-flow";
+  if (spec.kind == Kind::websocket) {
+    out +=
+        "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ";
+    out += websocket_key(x.record.nonce);
+  }
+  if (spec.kind == Kind::events) out += "\r\nAccept: text/event-stream";
   const bool chunked = spec.chunked_request && (x.body > 0 || spec.kind == Kind::chunked);
   if (chunked) {
     out += "\r\nTransfer-Encoding: chunked";
@@ -191,7 +231,8 @@ void TrafficEngine::write_request(Connection& c, Exchange& x) {
     return;
   }
   const std::uint64_t key = payload_key(x.record.nonce, Direction::request);
-  const bool paced = spec.kind == Kind::slow_upload;
+  const bool paced = spec.kind == Kind::slow_upload || spec.kind == Kind::long_upload;
+  if (spec.kind == Kind::long_upload) c.tunnel.end_at = end_of_life(spec, random);
   if (spec.kind == Kind::pipelined || (!paced && !expects && x.body <= kWholeBodyMax)) {
     return write_body_whole(c, key, x.body, chunked);
   }
@@ -229,6 +270,8 @@ void TrafficEngine::write_body_piece(Connection& c, std::uint64_t key, std::uint
 void TrafficEngine::fill(Connection& c) {
   Sender& s = c.sender;
   if (s.continue_by != 0) return;
+  // A long upload has no length: it ends when its time is over.
+  if (specs_[c.stream].kind == Kind::long_upload && now_ns() >= c.tunnel.end_at) s.total = s.made;
   std::uint64_t budget = kFillBytes;
   if (s.rate > 0) {
     const double allowed = static_cast<double>(s.rate) * static_cast<double>(now_ns() - s.start) / 1e9;
@@ -250,8 +293,7 @@ void TrafficEngine::fill(Connection& c) {
 void TrafficEngine::pump_write(Connection& c) {
   while (!c.closed && c.send_error == 0) {
     if (c.out_sent < c.out.size()) {
-      const ssize_t n =
-          ::send(c.fd.get(), c.out.data() + c.out_sent, c.out.size() - c.out_sent, MSG_NOSIGNAL);
+      const ssize_t n = c.fd.send(c.out.data() + c.out_sent, c.out.size() - c.out_sent);
       if (n < 0) {
         if (errno == EINTR) continue;
         if (errno == EAGAIN) return;
@@ -278,7 +320,7 @@ void TrafficEngine::note_sent(Connection& c) {
   for (std::size_t i = c.first; i < c.flights.size(); ++i) c.flights[i].sent = true;
   if (c.state == State::tunnel && c.tunnel.ending && specs_[c.stream].half_close && !c.tunnel.shut) {
     c.tunnel.shut = true;
-    ::shutdown(c.fd.get(), SHUT_WR);
+    c.fd.shut_write();
   }
   // The answer came before the whole request was sent: the launch ends only now.
   if (c.state == State::open && c.batch_open && c.first == c.flights.size()) settle(c);
@@ -291,6 +333,9 @@ void TrafficEngine::arm(Connection& c, TimerKind kind, Nanos at) {
 void TrafficEngine::close_now(Connection& c) {
   if (c.closed) return;
   c.closed = true;
+  if (specs_[c.stream].tls_resume) {
+    if (SslSessionPtr session = c.fd.session()) clients_[c.client].session = std::move(session);
+  }
   --counters_[c.stream].connections;
   c.fd.reset();
   connections_.retire(c.handle);
@@ -308,11 +353,14 @@ void TrafficEngine::on_io(Token token, std::uint32_t events) {
     pump_write(*c);
     if (c->closed) return;
   }
+  const bool was_ready = c->fd.is_ready();
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) c->hung_up = true;
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     c->readable = true;
     pump_read(*c);
   }
+  // Reading has finished a handshake: what waited for it can be written now.
+  if (!c->closed && c->fd.is_tls() && !was_ready && c->out_sent < c->out.size()) pump_write(*c);
 }
 
 void TrafficEngine::on_timer(Token token, std::uint32_t tag) {

@@ -4,6 +4,8 @@
 
 namespace lb::traffic {
 
+using Json = nlohmann::json;
+
 std::uint16_t Interner::number(std::string_view text) {
   if (const auto found = numbers_.find(text); found != numbers_.end()) return found->second;
   if (texts_.size() >= kNone16) return kNone16;
@@ -11,6 +13,17 @@ std::uint16_t Interner::number(std::string_view text) {
   texts_.emplace_back(text);
   numbers_.emplace(std::string(text), n);
   return n;
+}
+
+Result<void> TrafficEngine::prepare() {
+  tls_.resize(specs_.size());
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (!specs_[i].tls) continue;
+    auto context = tls_client_context(specs_[i].tls_ca);
+    if (!context) return std::unexpected(context.error());
+    tls_[i] = std::move(*context);
+  }
+  return {};
 }
 
 TrafficEngine::TrafficEngine(Loop& loop, TrafficOptions options)
@@ -63,6 +76,23 @@ void TrafficEngine::count(const TrafficRecord& record, std::int64_t by) {
   (outcome == Outcome::ok ? n.ok : is_drop(outcome) ? n.drops : n.not_drops) += add;
 }
 
+/// A record without a request: of the kind that is about connections staying open, one did not.
+void TrafficEngine::note_idle_close(const Connection& c) {
+  if (specs_[c.stream].kind != Kind::idle || t_stop_ != 0) return;
+  TrafficRecord r;
+  r.t_due = r.t_send = r.t_end = now_ns();
+  r.t_connect_begin = c.t_connect_begin;
+  r.t_connected = c.t_connected;
+  r.connection = c.id;
+  r.local_port = c.local_port;
+  r.request_on_connection = saturated<std::uint16_t>(c.requests);
+  r.stream = static_cast<std::uint8_t>(c.stream);
+  r.outcome = static_cast<std::uint8_t>(Outcome::closed_idle);
+  r.phase = static_cast<std::uint8_t>(Phase::after);
+  records_.append(r);
+  ++counters_[c.stream].outcomes[r.outcome];
+}
+
 void TrafficEngine::finish(Connection& c, Exchange& exchange, Fate fate) {
   TrafficRecord& r = exchange.record;
   r.t_connect_begin = c.t_connect_begin;
@@ -76,6 +106,10 @@ void TrafficEngine::finish(Connection& c, Exchange& exchange, Fate fate) {
   c.last_record = records_.append(r);
   count(r, 1);
   StreamCounters& n = counters_[c.stream];
+  if (c.flow) {
+    n.messages_sent += c.flow->messages_sent();
+    n.messages_received += c.flow->messages_received();
+  }
   ++n.interval_done;
   --n.in_flight;
   --in_flight_;
@@ -87,7 +121,6 @@ void TrafficEngine::finish(Connection& c, Exchange& exchange, Fate fate) {
 }
 
 std::string TrafficEngine::tables(std::string_view reason) const {
-  using Json = nlohmann::json;
   Json streams = Json::array();
   for (const StreamSpec& spec : specs_)
     streams.push_back({{"name", spec.name}, {"kind", name_of(spec.kind)}});

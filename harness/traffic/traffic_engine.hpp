@@ -3,6 +3,7 @@
 //
 //   connection:  connecting -> open -> closing (answer complete; waits for the server's FIN)
 //                              open -> tunnel (101)          every state -> closed
+//                (with TLS the handshake is part of open: the first writes and reads drive it)
 //
 // A client *launches* (one request, or a batch when pipelined) when it is due and has room; a launch ends
 // when all of its exchanges have a fate, and then the client's schedule decides about the next.
@@ -18,6 +19,8 @@
 #include <vector>
 
 #include "harness/traffic/address.hpp"
+#include "harness/traffic/channel.hpp"
+#include "harness/traffic/flow.hpp"
 #include "harness/traffic/loop.hpp"
 #include "harness/traffic/message.hpp"
 #include "harness/traffic/outcome.hpp"
@@ -46,6 +49,8 @@ class Interner final {
 struct StreamCounters {
   std::uint64_t done = 0, ok = 0, drops = 0, not_drops = 0, in_flight = 0, connections = 0, idle_closed = 0;
   std::array<std::uint64_t, kOutcomes> outcomes = {};
+  std::uint64_t tls_handshakes = 0, tls_resumed = 0;
+  std::uint64_t messages_sent = 0, messages_received = 0;  // of flows that have ended
   std::uint64_t interval_done = 0;
   std::vector<std::uint64_t> interval_latencies;  // of ok requests since the last progress, ns
 };
@@ -61,9 +66,12 @@ struct TrafficOptions {
 class TrafficEngine final {
  public:
   static constexpr Token kClientToken = kOwnToken | (Token{1} << 33U);
+  static constexpr Nanos kNever = ~Nanos{0};
 
   TrafficEngine(Loop& loop, TrafficOptions options);
 
+  /// Reads the certificates that the streams name; before start. Fails when one cannot be read.
+  Result<void> prepare();
   void start(Nanos now);
   /// No new launches; tunnels end themselves.
   void stop(Nanos now);
@@ -136,7 +144,7 @@ class TrafficEngine final {
   };
 
   struct Connection {
-    Fd fd;
+    Channel fd;
     Handle handle;
     std::uint32_t id = 0;
     std::uint32_t client = 0;
@@ -167,12 +175,14 @@ class TrafficEngine final {
     BodyReader body;
     Sender sender;
     Tunnel tunnel;
+    std::unique_ptr<Flow> flow;  // of the kinds that are one
   };
 
   struct Client {
     explicit Client(std::uint64_t seed, std::uint16_t of) : random(seed), stream(of) {}
     Random random;
     Handle connection;
+    SslSessionPtr session;  // of its last connection, with tls_resume
     Nanos next_due = 0;
     std::uint32_t outstanding = 0;
     std::uint32_t timer = 0;  // tag of the one timer that counts
@@ -187,18 +197,21 @@ class TrafficEngine final {
   void launch(std::uint32_t client_index, Nanos due);
   void launch_done(std::uint32_t client_index, Outcome last);
   Connection* usable_connection(Client& client);
+  void wake_idle(Nanos now);
 
   // Connections (traffic_connection.cpp).
   void open_connection(std::uint32_t client_index, Nanos due);
   void try_connect(Connection& c);
   void on_connected(Connection& c);
   Exchange& add_exchange(Connection& c, Nanos due);
+  [[nodiscard]] Nanos end_of_life(const StreamSpec& spec, Random& random) const;
   void send_requests(Connection& c);
   void write_request(Connection& c, Exchange& x);
   void write_body_whole(Connection& c, std::uint64_t key, std::uint64_t size, bool chunked);
   void write_body_piece(Connection& c, std::uint64_t key, std::uint64_t offset, std::uint64_t size,
                         bool chunked);
   void fill(Connection& c);
+  void note_idle_close(const Connection& c);
   void pump_write(Connection& c);
   void note_sent(Connection& c);
   void close_now(Connection& c);
@@ -230,6 +243,9 @@ class TrafficEngine final {
   void tunnel_bytes(Connection& c, std::string_view bytes);
   void tunnel_end(Connection& c, int os_error);
   void tunnel_finish(Connection& c, Fate fate);
+  void begin_flow(Connection& c);
+  void flow_tick(Connection& c);
+  void flow_bytes(Connection& c, std::string_view bytes);
 
   // Records (traffic_engine.cpp).
   void finish(Connection& c, Exchange& exchange, Fate fate);
@@ -239,6 +255,7 @@ class TrafficEngine final {
   std::vector<StreamSpec> specs_;
   std::vector<StreamCounters> counters_;
   std::vector<bool> paused_;
+  std::vector<SslContextPtr> tls_;  // of each stream; null: plain
   std::vector<Client> clients_;
   std::vector<std::uint32_t> first_client_;  // of each stream, and one past the end
   std::vector<Address> targets_;

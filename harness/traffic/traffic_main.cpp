@@ -53,6 +53,7 @@ class TrafficProgram final {
       : loop_(loop), options_(options), engine_(loop, std::move(traffic)) {
     engine_.on_drop = [this](const TrafficRecord& record) { tell_drop(record); };
   }
+  Result<void> prepare() { return engine_.prepare(); }
   int run(int signal_fd);
 
  private:
@@ -212,6 +213,10 @@ Json TrafficProgram::stream_state(std::size_t index, double interval_s) {
           {"in_flight", n.in_flight},
           {"connections", n.connections},
           {"idle_closed", n.idle_closed},
+          {"tls_handshakes", n.tls_handshakes},
+          {"tls_resumed", n.tls_resumed},
+          {"messages_sent", n.messages_sent},
+          {"messages_received", n.messages_received},
           {"rate", interval_s > 0 ? static_cast<double>(n.interval_done) / interval_s : 0.0},
           {"p50_us", percentile(0.5)},
           {"p99_us", percentile(0.99)}};
@@ -356,6 +361,14 @@ Result<TrafficOptions> load(const Options& options) {
   return traffic;
 }
 
+/// Connections of all clients at once, and some for itself.
+std::size_t descriptors_needed(const TrafficSpec& spec) {
+  constexpr std::size_t kOwn = 64;
+  std::size_t sum = kOwn;
+  for (const StreamSpec& stream : spec.streams) sum += stream.clients;
+  return sum;
+}
+
 int main_checked(int argc, char** argv) {
   Options options;
   CLI::App app(
@@ -391,11 +404,16 @@ int main_checked(int argc, char** argv) {
   raise_fd_limit();
   auto traffic = load(options);
   if (!traffic) return fail(traffic.error().message);
+  if (const std::size_t needed = descriptors_needed(traffic->spec), limit = fd_limit(); needed > limit) {
+    return fail("the load needs about " + std::to_string(needed) + " descriptors, and the limit is " +
+                std::to_string(limit) + ": raise it (ulimit -n), or ask for fewer clients");
+  }
   auto signals = signal_descriptor();
   if (!signals) return fail(signals.error().message);
   auto loop = Loop::make();
   if (!loop) return fail(loop.error().message);
   const auto program = std::make_unique<TrafficProgram>(*loop, std::move(*traffic), options);
+  if (auto ready = program->prepare(); !ready) return fail(ready.error().message);
   return program->run(signals->get());
 }
 

@@ -13,6 +13,12 @@ namespace {
 constexpr Nanos kPace = 20 * kMilli;
 constexpr std::uint64_t kReopenUsMax = 50'000;
 
+bool accepts_websocket(const Head& head, std::uint64_t nonce) {
+  const Field* accept = head.find("Sec-WebSocket-Accept");
+  return same_name(head.upgrade(), "websocket") && accept != nullptr &&
+         accept->value == websocket_accept(websocket_key(nonce));
+}
+
 }  // namespace
 
 std::size_t TrafficEngine::read_allowance(Connection& c) {
@@ -31,7 +37,7 @@ void TrafficEngine::pump_read(Connection& c) {
   while (c.readable && !c.closed) {
     const std::size_t want = read_allowance(c);
     if (want == 0) break;
-    const ssize_t n = ::recv(c.fd.get(), scratch_.data(), want, 0);
+    const ssize_t n = c.fd.recv(scratch_.data(), want);
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno != EAGAIN) return at_end(c, errno);
@@ -43,7 +49,8 @@ void TrafficEngine::pump_read(Connection& c) {
     c.progress = now_ns();
     c.read_bytes += static_cast<std::uint64_t>(n);
     // A short read has emptied the socket; only a FIN known beforehand could be waiting behind it.
-    if (static_cast<std::size_t>(n) < want && !c.hung_up) c.readable = false;
+    // With TLS a read ends with each record, and the rest may lie decrypted already.
+    if (static_cast<std::size_t>(n) < want && !c.hung_up && !c.fd.is_tls()) c.readable = false;
     take_bytes(c, std::string_view(scratch_.data(), static_cast<std::size_t>(n)));
   }
   const bool answered = !c.closed && c.state == State::open && c.batch_open && c.first == c.flights.size();
@@ -83,11 +90,20 @@ std::size_t TrafficEngine::process(Connection& c, std::string_view bytes) {
     }
     Exchange& x = c.flights[c.first];
     std::uint64_t offset = c.body.bytes();
+    Detail wrong = Detail::none;
     used += c.body.feed(rest, [&](std::string_view piece) {
+      if (c.flow) {
+        if (wrong == Detail::none) wrong = c.flow->receive(piece, c.out);
+        return;
+      }
       if (x.answer.bytes_match && !payload_matches(piece, x.response_key, offset))
         x.answer.bytes_match = false;
       offset += piece.size();
     });
+    if (wrong != Detail::none) {
+      fail_all(c, Fate{Outcome::wrong_body, Phase::body, 0, wrong});
+      return bytes.size();
+    }
     if (c.body.bad()) {
       fail_all(c, Fate{Outcome::malformed, Phase::body, 0, Detail::bad_chunk});
       return bytes.size();
@@ -104,7 +120,10 @@ std::size_t TrafficEngine::process_head(Connection& c, std::string_view bytes) {
   const Head::Parsed parsed = head_.parse_response(bytes);
   if (parsed == Head::Parsed::incomplete) return 0;
   const bool upgraded = parsed == Head::Parsed::done && head_.status() == 101;
-  if (parsed == Head::Parsed::bad || (upgraded && specs_[c.stream].kind != Kind::upgrade)) {
+  const Kind kind = specs_[c.stream].kind;
+  const bool wanted = kind == Kind::upgrade || kind == Kind::tcp_tunnel ||
+                      (kind == Kind::websocket && accepts_websocket(head_, x.record.nonce));
+  if (parsed == Head::Parsed::bad || (upgraded && !wanted)) {
     fail_all(c, Fate{Outcome::malformed, Phase::head, 0, Detail::bad_head});
     return bytes.size();
   }
@@ -135,14 +154,28 @@ void TrafficEngine::on_final_head(Connection& c, Exchange& x) {
   x.answer.nonce_present = parse_nonce(head_.nonce(), nonce);
   x.answer.nonce_matches = nonce == r.nonce;
   x.answer.request_body_ok = head_.body_ok() != "0";
+  if (spec.kind == Kind::long_upload) {
+    const Field* bytes = head_.find("X-Body-Bytes");
+    x.body = c.sender.made;
+    x.answer.request_body_ok =
+        x.answer.request_body_ok && (bytes == nullptr ? x.body == 0 : bytes->value == std::to_string(x.body));
+  }
+  if (r.request_on_connection == 0 && c.fd.is_tls()) {
+    ++counters_[c.stream].tls_handshakes;
+    if (c.fd.is_resumed()) ++counters_[c.stream].tls_resumed;
+  }
+  if (c.fd.is_resumed()) r.flags |= kTrafficResumed;
   if (head_.status() == 101) {
     if (!x.answer.nonce_matches) return fail_all(c, classify_answer(x.answer));
     return begin_tunnel(c);
   }
+  const bool upgrades =
+      spec.kind == Kind::upgrade || spec.kind == Kind::websocket || spec.kind == Kind::tcp_tunnel;
   x.answer.status_expected =
-      spec.kind != Kind::upgrade && std::ranges::find(spec.statuses, head_.status()) != spec.statuses.end();
+      !upgrades && std::ranges::find(spec.statuses, head_.status()) != spec.statuses.end();
   c.body.start_response(head_, x.to_head);
   c.in_body = true;
+  if (spec.kind == Kind::events && x.answer.status_expected && x.answer.nonce_matches) begin_flow(c);
   if (c.body.done()) answer_complete(c);
 }
 
@@ -150,7 +183,7 @@ void TrafficEngine::answer_complete(Connection& c) {
   Exchange& x = c.flights[c.first];
   TrafficRecord& r = x.record;
   const bool bodyless = x.to_head || r.status == 204 || r.status == 304;
-  x.answer.length_matches = bodyless || c.body.bytes() == x.size;
+  x.answer.length_matches = c.flow ? c.flow->received_end() : bodyless || c.body.bytes() == x.size;
   // An error that the spec allows may be the balancer's own: its body is its business.
   const bool success = r.status >= 200 && r.status < 300;
   if (!success) x.answer = Answer{.status_expected = x.answer.status_expected};
@@ -251,7 +284,10 @@ void TrafficEngine::at_end(Connection& c, int os_error) {
   }
   if (c.first < c.flights.size()) return fail_each(c, os_error);
   const bool expected = c.close_announced || !specs_[c.stream].keeps_connection();
-  if (!expected) ++counters_[c.stream].idle_closed;
+  if (!expected) {
+    ++counters_[c.stream].idle_closed;
+    note_idle_close(c);
+  }
   close_now(c);
   if (c.batch_open) {
     end_launch(c);

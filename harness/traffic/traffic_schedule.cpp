@@ -35,11 +35,22 @@ void TrafficEngine::start(Nanos now) {
   }
 }
 
+/// One last request on every idle connection: that it is answered proves that it was open to the end.
+void TrafficEngine::wake_idle(Nanos now) {
+  for (std::uint32_t i = 0; i < clients_.size() && started(); ++i) {
+    Client& client = clients_[i];
+    if (specs_[client.stream].kind != Kind::idle || client.outstanding > 0) continue;
+    const Connection* c = connections_.get(client.connection);
+    if (c != nullptr && c->state == State::open && may_launch(client)) launch(i, now);
+  }
+}
+
 void TrafficEngine::stop(Nanos now) {
   if (t_stop_ != 0) return;
+  wake_idle(now);
   t_stop_ = now;
   connections_.for_each([&](Connection& c, Handle) {
-    if (c.state != State::tunnel) return;
+    if (c.state != State::tunnel && !c.flow && specs_[c.stream].kind != Kind::long_upload) return;
     c.tunnel.end_at = now;
     arm(c, TimerKind::tunnel, now);
   });
@@ -125,12 +136,13 @@ TrafficEngine::Connection* TrafficEngine::usable_connection(Client& client) {
   Connection* c = connections_.get(client.connection);
   if (c == nullptr || c->state != State::open) return nullptr;
   char byte = 0;
-  const ssize_t n = ::recv(c->fd.get(), &byte, 1, 0);
+  const ssize_t n = c->fd.recv(&byte, 1);
   if (n < 0 && errno == EAGAIN) return c;
   if (n > 0) {
     extra_bytes(*c);
   } else {
     ++counters_[c->stream].idle_closed;
+    note_idle_close(*c);
     close_now(*c);
   }
   return nullptr;

@@ -108,6 +108,21 @@ Read good_if(bool good) {
   return good ? Read::good : Read::bad;
 }
 
+/// true, or {"name", "ca", "resume"}.
+Read read_tls(StreamSpec& s, const Json& value) {
+  if (value.is_boolean()) return good_if(flag(value, s.tls));
+  if (!value.is_object()) return Read::bad;
+  s.tls = true;
+  for (const auto& [key, item] : value.items()) {
+    const bool good = key == "name"     ? text(item, s.tls_name)
+                      : key == "ca"     ? text(item, s.tls_ca)
+                      : key == "resume" ? flag(item, s.tls_resume)
+                                        : false;
+    if (!good) return Read::bad;
+  }
+  return Read::good;
+}
+
 Read read_param(StreamSpec& s, const std::string& key, const Json& value) {
   if (key == "size") return good_if(range(value, s.size, 0, kBytesMax));
   if (key == "body") return good_if(range(value, s.body, 0, kBytesMax));
@@ -124,6 +139,7 @@ Read read_param(StreamSpec& s, const std::string& key, const Json& value) {
     s.preface = value.get<std::string>();  // any bytes: a PROXY header ends with CR LF
     return Read::good;
   }
+  if (key == "tls") return read_tls(s, value);
   if (key == "tunneled") return good_if(flag(value, s.tunneled));
   if (key == "chunked_response") return good_if(flag(value, s.chunked_response));
   if (key == "chunked_request") return good_if(flag(value, s.chunked_request));
@@ -140,6 +156,15 @@ Read read_param(StreamSpec& s, const std::string& key, const Json& value) {
     if (key == "bytes_per_s") return good_if(number(value, s.bytes_per_s, 1, kBytesMax));
     if (key == "slow_side" && kind == Kind::slow_download)
       return good_if(either(value, "backend", "client", s.slow_client));
+  }
+  if (is_flow(kind) || kind == Kind::long_upload) {
+    if (key == "lifetime_ms") return good_if(range(value, s.lifetime_ms, 0, kMsMax));
+    if (key == "bytes_per_s" && kind == Kind::long_upload)
+      return good_if(number(value, s.bytes_per_s, 1, kBytesMax));
+    if (key == "interval_ms") return good_if(range(value, s.interval_ms, 1, kMsMax));
+    if (key == "message") return good_if(range(value, s.message, 0, 1U << 20U));
+    if (key == "peer_interval_ms") return good_if(range(value, s.peer_interval_ms, 1, kMsMax));
+    if (key == "peer_message") return good_if(range(value, s.peer_message, 0, 1U << 20U));
   }
   if (kind == Kind::upgrade) {
     if (key == "lifetime_ms") return good_if(range(value, s.lifetime_ms, 1, kMsMax));
@@ -206,6 +231,24 @@ void set_kind_defaults(StreamSpec& s) {
     case Kind::halfopen:
       s.connect_timeout = 30 * kSecond;
       break;
+    case Kind::idle:
+      s.think_us = {2'000'000, 20'000'000};
+      break;
+    case Kind::websocket:
+    case Kind::tcp_tunnel:
+    case Kind::events:
+      s.lifetime_ms = {0, 0};
+      s.interval_ms = {500, 2000};
+      s.message = {1, 500};
+      s.tunneled = s.half_close = s.kind == Kind::tcp_tunnel;
+      break;
+    case Kind::long_upload:
+      s.lifetime_ms = {0, 0};
+      s.body = {kBytesMax, kBytesMax};
+      s.bytes_per_s = 2000;
+      s.chunk = {500, 2000};
+      s.chunked_request = true;
+      break;
     default:
       break;
   }
@@ -245,7 +288,7 @@ Result<StreamSpec> parse_stream(const Json& given, const Json& defaults, const s
   if (!kind)
     return bad(where + "/kind",
                "expected one of new, keepalive, pipelined, race, slow_download, slow_upload, "
-               "chunked, upgrade, halfopen");
+               "chunked, upgrade, halfopen, idle, websocket, tcp_tunnel, events, long_upload");
   s.kind = *kind;
   s.name = name_of(*kind);
   set_kind_defaults(s);

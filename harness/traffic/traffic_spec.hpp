@@ -47,7 +47,11 @@ struct StreamSpec {
   std::string path = "/any";
   std::string query;
   std::string host = "lb.test";
-  std::string headers;    // "Name: value\r\n" each
+  std::string headers;  // "Name: value\r\n" each
+  bool tls = false;
+  bool tls_resume = false;  // offer the session of the client's last connection
+  std::string tls_name = "lb.test";
+  std::string tls_ca;     // empty: any certificate
   std::string preface;    // the first bytes of each connection
   bool tunneled = false;  // through TCP mode: the backend is that of the connection, not of the request
   bool chunked_response = false;
@@ -65,10 +69,13 @@ struct StreamSpec {
   Range message{1, 2000};
   bool half_close = false;
   Range send_after_ms;
+  Range peer_interval_ms{500, 2000};  // what the backend is asked for; flows
+  Range peer_message{1, 500};
 
   /// One connection serves many requests.
   [[nodiscard]] bool keeps_connection() const noexcept {
-    return kind != Kind::new_connection && kind != Kind::halfopen && kind != Kind::upgrade;
+    return kind != Kind::new_connection && kind != Kind::halfopen && kind != Kind::upgrade &&
+           !is_flow(kind) && kind != Kind::long_upload;
   }
 };
 

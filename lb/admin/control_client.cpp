@@ -32,7 +32,7 @@ bool wait_for(int fd, short events, Instant until) {
 
 }  // namespace
 
-Result<std::string> ask_control(const std::string& path, ControlCommand command, Duration timeout) {
+Result<std::string> ask_control(const std::string& path, const ControlQuery& query, Duration timeout) {
   const Instant until = monotonic_now() + timeout;
   const auto address = UnixPath::of(path);
   if (!address) return std::unexpected(address.error());
@@ -41,23 +41,26 @@ Result<std::string> ask_control(const std::string& path, ControlCommand command,
   if (::connect(fd.get(), address->get(), UnixPath::size()) != 0) {
     return std::unexpected(system_error("connect to", path, errno));
   }
-  const std::string line = control_request_line(command);
+  const std::string line = control_request_line(query);
   if (::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
     return std::unexpected(system_error("write to", path, errno));
   }
   std::string answer;
-  char buffer[16 * 1024];
-  while (answer.find('\n') == std::string::npos) {
+  std::size_t end = std::string::npos;
+  char buffer[64 * 1024];
+  while (end == std::string::npos) {
     if (!wait_for(fd.get(), POLLIN, until)) return std::unexpected(timed_out(timeout));
     const ssize_t n = ::recv(fd.get(), buffer, sizeof buffer, MSG_DONTWAIT);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n < 0) return std::unexpected(system_error("read from", path, errno));
     if (n == 0) return std::unexpected(Error{.message = path + ": the balancer ended without an answer"});
+    const auto newline = std::string_view{buffer, static_cast<std::size_t>(n)}.find('\n');
+    if (newline != std::string_view::npos) end = answer.size() + newline;
     answer.append(buffer, static_cast<std::size_t>(n));
     if (answer.size() > kControlAnswerBytesMax)
       return std::unexpected(Error{.message = path + ": the answer is too long"});
   }
-  answer.resize(answer.find('\n'));
+  answer.resize(end);
   return answer;
 }
 

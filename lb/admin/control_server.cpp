@@ -127,11 +127,12 @@ std::vector<ControlServer::Event> ControlServer::poll(Instant now) {
   const int count = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), 0);
   for (int i = 0; i < count; ++i) {
     const auto& event = ready[static_cast<std::size_t>(i)];
-    if (event.data.u64 == 0) {
+    const std::uint64_t id = event.data.u64;  // a copy: epoll_event is packed
+    if (id == 0) {
       accept_clients(now);
       continue;
     }
-    const auto it = clients_.find(event.data.u64);
+    const auto it = clients_.find(id);
     if (it == clients_.end()) continue;
     if ((event.events & (EPOLLHUP | EPOLLERR)) != 0) {
       drop(it->first, &events);
@@ -211,10 +212,10 @@ void ControlServer::next_request(ClientId id, Client& client, Instant now, std::
     }
     return;
   }
-  auto command = parse_control_request(std::string_view{client.in}.substr(0, newline));
+  auto query = parse_control_request(std::string_view{client.in}.substr(0, newline));
   client.in.erase(0, newline + 1);
-  if (!command) {
-    client.out = control_error_line(command.error().message);
+  if (!query) {
+    client.out = control_error_line(query.error().message);
     client.deadline = now + kRequestTimeout;
     if (!write(client)) return drop(id, &events);
     return watch(id, client);
@@ -222,17 +223,21 @@ void ControlServer::next_request(ClientId id, Client& client, Instant now, std::
   client.caller = next_caller_++;
   client.deadline = kNever;  // the answer takes as long as it takes
   events.push_back(
-      {.kind = Event::Kind::request, .caller = client.caller, .command = *command, .pid = client.pid});
+      {.kind = Event::Kind::request, .caller = client.caller, .query = *query, .pid = client.pid});
   watch(id, client);
 }
 
 bool ControlServer::write(Client& client) {
   while (!client.out.empty()) {
-    const ssize_t n =
-        ::send(client.fd.get(), client.out.data(), client.out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const std::string_view left = std::string_view{client.out}.substr(client.sent);
+    const ssize_t n = ::send(client.fd.get(), left.data(), left.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno == EAGAIN;
-    client.out.erase(0, static_cast<std::size_t>(n));
+    client.sent += static_cast<std::size_t>(n);
+    if (client.sent < client.out.size()) continue;
+    client.out.clear();
+    client.out.shrink_to_fit();
+    client.sent = 0;
   }
   return true;
 }
@@ -250,6 +255,7 @@ void ControlServer::answer(std::uint64_t caller, const std::string& json) {
     if (client.caller != caller) continue;
     client.caller = 0;
     client.out = json + "\n";
+    client.sent = 0;
     // Also the time to send a next request. An answer not taken, or an ended input, ends the connection in
     // poll().
     client.deadline =

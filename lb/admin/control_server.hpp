@@ -27,7 +27,7 @@ class ControlServer final {
     enum class Kind : std::uint8_t { request, left };
     Kind kind = Kind::request;
     std::uint64_t caller = 0;
-    ControlCommand command = ControlCommand::status;
+    ControlQuery query{};
     std::int64_t pid = 0;
   };
 
@@ -51,7 +51,8 @@ class ControlServer final {
     Fd fd;
     std::int64_t pid = 0;
     std::string in;
-    std::string out;
+    std::string out;  // an answer, of which `sent` bytes have gone
+    std::size_t sent = 0;
     std::uint64_t caller = 0;  // of the request being answered; 0: none
     bool input_ended = false;
     Instant deadline = kNever;

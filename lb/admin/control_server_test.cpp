@@ -80,20 +80,42 @@ TEST_F(ControlServerTest, AnswersOneRequestAfterTheOther) {
   say(client, "oad\"}\n{\"cmd\":\"status\"}\n");
   auto events = poll();
   ASSERT_EQ(events.size(), 1U) << "the second waits for the first";
-  EXPECT_EQ(events[0].command, ControlCommand::reload);
+  EXPECT_EQ(events[0].query.command, ControlCommand::reload);
   EXPECT_EQ(events[0].pid, ::getpid());
   EXPECT_EQ(server_->next_deadline(), kNever) << "an answer takes as long as it takes";
   server_->answer(events[0].caller, "{\"ok\":true}");
   events = poll();
   EXPECT_EQ(hear(client), "{\"ok\":true}\n");
   ASSERT_EQ(events.size(), 1U);
-  EXPECT_EQ(events[0].command, ControlCommand::status);
+  EXPECT_EQ(events[0].query.command, ControlCommand::status);
   server_->answer(events[0].caller, "{}");
   EXPECT_TRUE(poll().empty());
   EXPECT_EQ(hear(client), "{}\n");
   server_->answer(events[0].caller, "{}");  // twice: nobody asked
   EXPECT_TRUE(poll().empty());
   EXPECT_EQ(hear(client), "");
+}
+
+TEST(ControlProtocol, QueriesSurviveTheTrip) {
+  for (const ControlQuery& query :
+       {ControlQuery{}, ControlQuery{.command = ControlCommand::reload},
+        ControlQuery{.command = ControlCommand::plan}, ControlQuery{.command = ControlCommand::reloads},
+        ControlQuery{.command = ControlCommand::reloads, .number = 7, .wait = true}}) {
+    std::string line = control_request_line(query);
+    ASSERT_TRUE(line.ends_with('\n'));
+    line.pop_back();
+    const auto parsed = parse_control_request(line);
+    ASSERT_TRUE(parsed) << line;
+    EXPECT_EQ(*parsed, query) << line;
+  }
+}
+
+TEST(ControlProtocol, ReloadsAreNamedByNumber) {
+  for (const char* line : {R"({"cmd":"reloads","number":-1})", R"({"cmd":"reloads","number":1.5})",
+                           R"({"cmd":"reloads","number":18446744073709551615})",
+                           R"({"cmd":"reloads","number":"7"})", R"({"cmd":"reloads","wait":1})"}) {
+    EXPECT_FALSE(parse_control_request(line)) << line;
+  }
 }
 
 TEST_F(ControlServerTest, MistakesAreToldAndTheConnectionGoesOn) {
@@ -104,7 +126,7 @@ TEST_F(ControlServerTest, MistakesAreToldAndTheConnectionGoesOn) {
       {"\n", "not a JSON object"},
       {"{}\n", "no \\\"cmd\\\""},
       {"{\"cmd\":7}\n", "no \\\"cmd\\\""},
-      {"{\"cmd\":\"stop\"}\n", "known are reload and status"},
+      {"{\"cmd\":\"stop\"}\n", "known are reload, status, reloads and plan"},
       {"[[[[[[[[[]]]]]]]]]\n", "nested too"},
       {"{\"cmd\":\"\xff\"}\n", "not a JSON object"}};
   for (const auto& [line, error] : cases) {
@@ -283,8 +305,8 @@ TEST_F(ControlServerTest, LongPaths) {
 }
 
 TEST_F(ControlServerTest, TheClientAsksAndGivesUp) {
-  EXPECT_EQ(ask_control(folder_ / "none", ControlCommand::status, seconds{1}).error().os_error, ENOENT);
-  EXPECT_EQ(ask_control(path_, ControlCommand::status, milliseconds{30}).error().os_error, ETIMEDOUT);
+  EXPECT_EQ(ask_control(folder_ / "none", {}, seconds{1}).error().os_error, ENOENT);
+  EXPECT_EQ(ask_control(path_, {}, milliseconds{30}).error().os_error, ETIMEDOUT);
   std::atomic<bool> stop{false};
   std::thread balancer{[&] {
     while (!stop) {
@@ -295,7 +317,7 @@ TEST_F(ControlServerTest, TheClientAsksAndGivesUp) {
       ::poll(&entry, 1, 10);
     }
   }};
-  const auto answer = ask_control(path_, ControlCommand::reload, seconds{10});
+  const auto answer = ask_control(path_, {.command = ControlCommand::reload}, seconds{10});
   stop = true;
   balancer.join();
   ASSERT_TRUE(answer) << answer.error().message;

@@ -2,39 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
+#include "lb/admin/json_view.hpp"
+#include "lb/admin/reload_report.hpp"
 
 namespace lb {
 namespace {
-
-using OrderedJson = nlohmann::ordered_json;
-
-std::string text_of(const OrderedJson& json, const char* key) {
-  const auto it = json.find(key);
-  if (it == json.end() || it->is_null()) return "-";
-  return it->is_string() ? it->get<std::string>() : it->dump();
-}
-
-double number_of(const OrderedJson& json, const char* key) {
-  const auto it = json.find(key);
-  return it != json.end() && it->is_number() ? it->get<double>() : 0;
-}
-
-bool flag_of(const OrderedJson& json, const char* key, bool otherwise) {
-  const auto it = json.find(key);
-  return it != json.end() && it->is_boolean() ? it->get<bool>() : otherwise;
-}
-
-const OrderedJson& list_of(const OrderedJson& json, const char* key) {
-  static const OrderedJson kEmpty = OrderedJson::array();
-  const auto it = json.find(key);
-  return it != json.end() && it->is_array() ? *it : kEmpty;
-}
-
-OrderedJson object_of(const OrderedJson& json, const char* key) {
-  const auto it = json.find(key);
-  return it != json.end() && it->is_object() ? *it : OrderedJson::object();
-}
 
 void append_generations(std::string& out, const OrderedJson& json) {
   out += fmt::format("\n{:>10}  {:>8}  {:<13}{:<18}{:>8}{:>13}{:>11}\n", "generation", "pid", "state",
@@ -76,6 +48,21 @@ std::string state_words(const OrderedJson& backend) {
   return standing == "up" && text_of(backend, "since_s") != "-" ? "  up" : "";
 }
 
+/// The average of those that were answered; nothing before the first.
+std::string latency_words(const OrderedJson& backend) {
+  const OrderedJson latency = object_of(backend, "latency");
+  const double count = number_of(latency, "count");
+  return count > 0 ? fmt::format("  {:.1f} ms", number_of(latency, "sum_us") / count / 1000) : "";
+}
+
+/// What was counted before this generation too; nothing when that is the same.
+std::string total_words(const OrderedJson& backend) {
+  const OrderedJson total = object_of(backend, "total");
+  if (total.empty() || text_of(total, "requests") == text_of(backend, "requests")) return "";
+  return fmt::format("  ({} requests, {} failed in all)", text_of(total, "requests"),
+                     text_of(total, "failures"));
+}
+
 void append_backends(std::string& out, const OrderedJson& json) {
   const OrderedJson& backends = list_of(json, "backends");
   if (backends.empty()) return;
@@ -84,7 +71,8 @@ void append_backends(std::string& out, const OrderedJson& json) {
     out += fmt::format("  {:<24} {:<24} {:>6} in flight {:>10} requests {:>6} failed{}\n",
                        text_of(backend, "name"), text_of(backend, "endpoint"), text_of(backend, "in_flight"),
                        text_of(backend, "requests"), text_of(backend, "failures"),
-                       (flag_of(backend, "backup", false) ? "  backup" : "") + state_words(backend));
+                       latency_words(backend) + total_words(backend) +
+                           (flag_of(backend, "backup", false) ? "  backup" : "") + state_words(backend));
   }
   const auto total = static_cast<std::size_t>(number_of(json, "backends_total"));
   if (total > backends.size()) out += fmt::format("  ... and {} more\n", total - backends.size());
@@ -93,9 +81,15 @@ void append_backends(std::string& out, const OrderedJson& json) {
 void append_counters(std::string& out, const OrderedJson& json) {
   const OrderedJson counters = object_of(json, "counters");
   if (counters.empty()) return;
-  out += "\ncounters\n";
+  OrderedJson serving = OrderedJson::object();
+  for (const OrderedJson& generation : list_of(json, "generations")) {
+    if (generation.is_object() && text_of(generation, "generation") == text_of(json, "current"))
+      serving = object_of(generation, "counters");
+  }
+  out +=
+      fmt::format("\n{:<30}{:>16}{:>16}\n", "counters", "in all", "generation " + text_of(json, "current"));
   for (const auto& [name, value] : counters.items())
-    out += fmt::format("  {:<28}{:>16}\n", name, value.dump());
+    out += fmt::format("  {:<28}{:>16}{:>16}\n", name, value.dump(), text_of(serving, name.c_str()));
 }
 
 void append_reloads(std::string& out, const OrderedJson& json) {
@@ -157,6 +151,7 @@ ReloadText reload_text(std::string_view line) {
                                                     : '~',
                                 text_of(change, "words"));
   }
+  text.drains = drain_under_way(json);
   const auto total = static_cast<std::size_t>(number_of(json, "changes_total"));
   if (total > changes.size())
     text.summary += fmt::format("\n  ... and {} more changes", total - changes.size());

@@ -14,6 +14,7 @@ struct ReloadText {
   bool understood = false;  // the answer was JSON with an "ok"
   bool applied = false;
   std::string summary{};   // applied: one line "generation 1 -> 2, config HASH, 12.3 ms"
+  std::string drains{};    // applied: what the old generation still has to do, or nothing; one line
   std::string warnings{};  // a line each, "warning: ..."
   std::string reason{};    // rejected: verbatim, may have several lines
 };

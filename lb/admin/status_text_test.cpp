@@ -31,11 +31,12 @@ TEST(StatusText, ShowsWhatIsThere) {
         {"generation":2,"pid":9,"state":"serving","config":"abc","age_s":5,"connections":3,"requests_in_flight":1,"fresh":true},
         {"generation":1,"pid":8,"state":"draining","config":"abd","age_s":9,"fresh":false}],
         "listeners":[{"endpoint":"127.0.0.1:0","address":"127.0.0.1:41","shards":2}],
-        "backends":[{"name":"b1","endpoint":"10.0.0.1:1","in_flight":4,"aside":true,"resolved":true}],"backends_total":3,
+        "backends":[{"name":"b1","endpoint":"10.0.0.1:1","in_flight":4,"aside":true,"resolved":true,"latency":{"count":2,"sum_us":5000}}],"backends_total":3,
         "counters":{"requests":12},"restarts":0,"reloads":{"requested":3,"applied":1,"rejected":2,"last_error":"oh"}})");
-  for (const char* part : {"lb 0.1.0, pid 7, up 5 s, serving generation 2",
-                           "127.0.0.1:0 = 127.0.0.1:41  2 sockets", "draining", "did not answer", "put aside",
-                           "... and 2 more", "requests ", "1 applied, 2 rejected", "last error: oh"}) {
+  for (const char* part :
+       {"lb 0.1.0, pid 7, up 5 s, serving generation 2", "127.0.0.1:0 = 127.0.0.1:41  2 sockets", "draining",
+        "did not answer", "put aside", "2.5 ms", "... and 2 more", "requests ", "1 applied, 2 rejected",
+        "last error: oh"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
 }

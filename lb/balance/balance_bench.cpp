@@ -68,7 +68,7 @@ void pick_in_vain(benchmark::State& state, BalanceAlgorithm algorithm) {
   auto traits = testing::with_weights(weights_of(state.range(0)));
   for (BackendTraits& backend : traits) backend.max_connections = 1;
   Fleet fleet{Fleet::FromTraits{}, algorithm, std::move(traits)};
-  for (BackendState& backend : fleet.states) backend.in_flight = 1;
+  for (BackendState& backend : fleet.states) backend.lanes[0] = 1;
   pick_and_release(state, fleet);
 }
 

@@ -48,30 +48,40 @@ std::vector<BackendTraits> only(bool backups, std::vector<BackendTraits> traits)
 
 }  // namespace
 
-Balancer::Balancer(std::span<const BackendTraits> traits, std::span<BackendState> states,
-                   const BalanceOptions& options)
-    : states_(states),
+Balancer::Balancer(std::span<const BackendTraits> traits, StatesInUse states, const BalanceOptions& options)
+    : memory_(std::move(states)),
+      states_(memory_.at, memory_.shared != nullptr ? *memory_.shared : own_, memory_.lane),
       slow_start_(options.slow_start),
       bound_(options.balance_factor),
-      health_(traits, states, options.panic_threshold) {}
+      health_(traits, states_, options.panic_threshold) {}
 
 std::unique_ptr<Balancer> Balancer::create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
                                            std::span<BackendState> states, const BalanceOptions& options) {
-  LB_ASSERT(traits.size() == states.size());
+  StatesInUse own;
+  for (BackendState& state : states) own.at.push_back(&state);
+  return create(algorithm, std::move(traits), std::move(own), options);
+}
+
+std::unique_ptr<Balancer> Balancer::create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
+                                           StatesInUse states, const BalanceOptions& options) {
+  LB_ASSERT(traits.size() == states.at.size());
+  LB_ASSERT(states.lane < kLoadLanes);
   LB_ASSERT(traits.size() <= kBackendsMax);
   LB_ASSERT(std::ranges::all_of(traits, [](const BackendTraits& b) { return b.weight <= kWeightMax; }));
   if (algorithm == BalanceAlgorithm::round_robin) {
     for (BackendTraits& backend : traits) backend.weight = std::min(backend.weight, 1U);
   }
-  std::unique_ptr<Balancer> made{new Balancer(traits, states, options)};
-  const auto chooser_of = [&](std::vector<BackendTraits> some) {
-    return make_chooser(algorithm, Roster{std::move(some), states, made->health_, made->slow_start_},
+  std::unique_ptr<Balancer> made{new Balancer(traits, std::move(states), options)};
+  SharedBalance& shared = made->states_.shared();
+  const auto chooser_of = [&](std::vector<BackendTraits> some, std::atomic<std::uint64_t>& turns) {
+    return make_chooser(algorithm,
+                        Roster{std::move(some), made->states_, made->health_, made->slow_start_, turns},
                         made->bound_);
   };
   const bool any_backup =
       std::ranges::any_of(traits, [](const BackendTraits& b) { return b.backup && b.weight > 0; });
-  if (any_backup) made->backups_ = chooser_of(only(true, traits));
-  made->primaries_ = chooser_of(only(false, std::move(traits)));
+  if (any_backup) made->backups_ = chooser_of(only(true, traits), shared.backup_turns);
+  made->primaries_ = chooser_of(only(false, std::move(traits)), shared.primary_turns);
   return made;
 }
 

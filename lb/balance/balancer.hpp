@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "lb/balance/backend_state.hpp"
+#include "lb/balance/backend_states.hpp"
 #include "lb/balance/chooser.hpp"
 #include "lb/balance/health_board.hpp"
 #include "lb/balance/load_bound.hpp"
@@ -47,7 +47,8 @@ enum class Standing : std::uint8_t { down, ejected, aside, up };
 
 class Balancer final {
  public:
-  /// At most kBackendsMax backends. `states[i]` belongs to `traits[i]` and outlives the balancer.
+  /// At most kBackendsMax backends. `states[i]` belongs to `traits[i]`. Several generations may use the same
+  /// states at once.
   ///
   /// round_robin           in turn; a weight other than 0 makes no difference.
   /// weighted_round_robin  smooth (nginx's order: 3,2 gives a b a b a; 5,1,1 gives a a b a c a a) and exact
@@ -67,6 +68,9 @@ class Balancer final {
   /// A pick costs O(1) (least connections and ip_hash: O(n) for small n, bounded) while most of the weight
   /// can serve. Otherwise, when 64 candidates in a row cannot, one pass over all backends decides.
   static std::unique_ptr<Balancer> create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
+                                          StatesInUse states, const BalanceOptions& options = {});
+  /// The same with states that this balancer alone uses.
+  static std::unique_ptr<Balancer> create(BalanceAlgorithm algorithm, std::vector<BackendTraits> traits,
                                           std::span<BackendState> states, const BalanceOptions& options = {});
 
   /// Chooses and, when picked, has incremented in_flight already (so that two workers cannot pass
@@ -84,8 +88,14 @@ class Balancer final {
     return backups_ == nullptr || pick.result == PickResult::busy ? pick : pick_backup(context);
   }
 
+  /// Counts one more in flight that no pick chose, whatever its limit: a tunnel of another generation.
+  void occupy(std::uint32_t backend) noexcept {
+    static_cast<void>(states_.acquire(backend, 0));
+    bound_.picked();
+  }
+
   void release(std::uint32_t backend) noexcept {
-    states_[backend].in_flight.fetch_sub(1, std::memory_order_relaxed);
+    states_.release(backend);
     bound_.released();
   }
 
@@ -100,6 +110,8 @@ class Balancer final {
   /// Health. Each of these is for rare events: they take a lock and cost O(backends ejected now). Nothing
   /// else changes what they set; a time aside, above, is apart from it and they leave that alone.
   ///
+  /// They are for all generations that share the states: the last word counts.
+  ///
   /// Active checks failed (`down`) or succeed again. Told what is known already it does nothing.
   void set_down(std::uint32_t backend, bool down, Instant now) { health_.set_down(backend, down, now); }
   /// An outlier: not picked before `until`, which replaces what was said before. `until` = `now` ends it.
@@ -107,6 +119,10 @@ class Balancer final {
   [[nodiscard]] Availability availability(Instant now) const { return health_.availability(now); }
   /// Lock-free.
   [[nodiscard]] bool panic(Instant now) const noexcept { return health_.panic(now); }
+  /// Requests and tunnels there now, over all generations.
+  [[nodiscard]] std::uint32_t in_flight(std::uint32_t backend) const noexcept {
+    return states_.in_flight(backend);
+  }
   [[nodiscard]] Standing standing(std::uint32_t backend, Instant now) const noexcept;
   /// The part of its weight that it has by its slow start, above 0 and at most 1; whatever its standing.
   [[nodiscard]] double share(std::uint32_t backend, Instant now) const noexcept {
@@ -114,11 +130,12 @@ class Balancer final {
   }
 
  private:
-  Balancer(std::span<const BackendTraits> traits, std::span<BackendState> states,
-           const BalanceOptions& options);
+  Balancer(std::span<const BackendTraits> traits, StatesInUse states, const BalanceOptions& options);
   Pick pick_backup(const PickContext& context) noexcept;
 
-  std::span<BackendState> states_;
+  SharedBalance own_;  // where nothing is shared
+  StatesInUse memory_;
+  BackendStates states_;
   SlowStart slow_start_;
   std::unique_ptr<Chooser> primaries_;
   std::unique_ptr<Chooser> backups_;  // null: there are none

@@ -44,8 +44,8 @@ class ConsistentHash final : public Chooser {
   }
 
   [[nodiscard]] bool within_bound(std::uint32_t backend) const noexcept {
-    return !bound_.on() || bound_.allows(roster_.state(backend).in_flight.load(std::memory_order_relaxed),
-                                         roster_.traits(backend).weight * weight_share_);
+    return !bound_.on() ||
+           bound_.allows(roster_.own_in_flight(backend), roster_.traits(backend).weight * weight_share_);
   }
 
   Roster roster_;

@@ -45,10 +45,8 @@ std::vector<std::uint32_t> weights_for(BalanceAlgorithm algorithm, std::vector<s
 
 class Distribution : public ::testing::TestWithParam<BalanceAlgorithm> {};
 
-std::string name_of(const ::testing::TestParamInfo<BalanceAlgorithm>& algorithm) {
-  return testing::kAlgorithmNames[static_cast<std::size_t>(algorithm.param)];
-}
-INSTANTIATE_TEST_SUITE_P(Balancer, Distribution, ::testing::ValuesIn(testing::kAllAlgorithms), name_of);
+INSTANTIATE_TEST_SUITE_P(Balancer, Distribution, ::testing::ValuesIn(testing::kAllAlgorithms),
+                         testing::kAlgorithmName);
 
 /// Requests one at a time: nobody is ever busy.
 TEST_P(Distribution, OfAnIdleSetFollowsTheWeights) {
@@ -73,7 +71,7 @@ TEST_P(Distribution, OfHeldRequestsFollowsTheWeights) {
   Fleet f{GetParam(), weights};
   for (int i = 0; i < 32'000; ++i) ASSERT_EQ(f.pick().result, PickResult::picked);
   std::vector<double> held;
-  for (const BackendState& state : f.states) held.push_back(state.in_flight);
+  for (const BackendState& state : f.states) held.push_back(state.in_flight());
   const auto expected = weights_for(GetParam(), weights);
   EXPECT_LT(chi_square(held, expected), chi_square_limit(7));
   const bool by_load = GetParam() == BalanceAlgorithm::least_connections ||
@@ -131,7 +129,7 @@ TEST_P(Distribution, FromSeveralThreadsFollowsTheWeights) {
     for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(of_thread[i]);
   }
   EXPECT_EQ(std::accumulate(sum.begin(), sum.end(), 0.0), kThreads * kPicks);
-  for (const BackendState& state : f.states) EXPECT_EQ(state.in_flight, 0U);
+  for (const BackendState& state : f.states) EXPECT_EQ(state.in_flight(), 0U);
   // Those that go by load answer to how the threads happened to run; they stay in between even and weighted.
   const bool by_load = GetParam() == BalanceAlgorithm::least_connections ||
                        GetParam() == BalanceAlgorithm::weighted_least_connections ||

@@ -16,7 +16,7 @@
 #include <span>
 #include <vector>
 
-#include "lb/balance/backend_state.hpp"
+#include "lb/balance/backend_states.hpp"
 #include "lb/base/time.hpp"
 
 namespace lb {
@@ -36,8 +36,8 @@ struct Availability {
 
 class HealthBoard final {
  public:
-  /// `states[i]` belongs to `traits[i]` and outlives the board. `panic_threshold` from 0 (never) to 1.
-  HealthBoard(std::span<const BackendTraits> traits, std::span<BackendState> states, double panic_threshold);
+  /// `states[i]` belongs to `traits[i]`; what they say already counts. `panic_threshold` from 0 (never) to 1.
+  HealthBoard(std::span<const BackendTraits> traits, BackendStates states, double panic_threshold);
 
   /// See Balancer for these.
   void set_down(std::uint32_t backend, bool down, Instant now);
@@ -45,10 +45,15 @@ class HealthBoard final {
   [[nodiscard]] Availability availability(Instant now) const;
 
   [[nodiscard]] bool panic(Instant now) const noexcept {
-    return now.time_since_epoch().count() < panic_until_ns_.load(std::memory_order_relaxed);
+    const std::int64_t now_ns = now.time_since_epoch().count();
+    if (behind() && now_ns >= look_again_ns_.load(std::memory_order_relaxed)) catch_up(now_ns);
+    return now_ns < panic_until_ns_.load(std::memory_order_relaxed);
   }
 
  private:
+  /// Of another generation's changes no more than so many are followed one by one.
+  static constexpr Duration kLookEvery = std::chrono::milliseconds{10};
+
   struct Ejection {
     std::int64_t until_ns = 0;
     std::uint32_t backend = 0;
@@ -59,25 +64,39 @@ class HealthBoard final {
   struct Member {
     std::uint32_t weight = 0;
     bool backup = false;
+    bool down = false;  // counted as such
   };
 
-  void forget_ended(std::int64_t now_ns);
+  /// Another generation has changed the standing of a backend since we looked.
+  [[nodiscard]] bool behind() const noexcept {
+    return states_.shared().health_changes.load(std::memory_order_acquire) !=
+           seen_changes_.load(std::memory_order_relaxed);
+  }
+  void catch_up(std::int64_t now_ns) const noexcept;
+  void look_at_all(std::int64_t now_ns) const;
+  void count_down(std::uint32_t backend, bool down) const;
+  void note_change() const noexcept;
+  void forget_ended(std::int64_t now_ns) const;
   [[nodiscard]] bool enough(const Weights& available) const noexcept;
   [[nodiscard]] Weights available(std::int64_t now_ns) const;
   /// Decides about panic anew, ahead of time too: when it ends by itself because ejections end.
-  void appraise(std::int64_t now_ns);
+  void appraise(std::int64_t now_ns) const;
 
-  std::vector<Member> members_;
-  std::span<BackendState> states_;
+  BackendStates states_;
   double panic_threshold_;
   Weights weights_{};  // of all
 
+  // What follows from the states and is kept so that a change costs little. Whoever asks may bring it up to
+  // date.
   mutable std::mutex mutex_;
-  Weights down_weights_{};
-  std::size_t down_count_ = 0;
-  std::vector<Ejection> ejections_;  // one a backend; ended ones are dropped at the next change
+  mutable std::vector<Member> members_;
+  mutable Weights down_weights_{};
+  mutable std::size_t down_count_ = 0;
+  mutable std::vector<Ejection> ejections_;  // one a backend; ended ones are dropped at the next change
+  mutable std::atomic<std::uint64_t> seen_changes_{0};
+  mutable std::atomic<std::int64_t> look_again_ns_{0};
 
-  alignas(64) std::atomic<std::int64_t> panic_until_ns_{0};
+  alignas(64) mutable std::atomic<std::int64_t> panic_until_ns_{0};
 };
 
 }  // namespace lb

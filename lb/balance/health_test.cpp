@@ -36,10 +36,8 @@ class Health : public ::testing::TestWithParam<BalanceAlgorithm> {
   }
 };
 
-std::string name_of(const ::testing::TestParamInfo<BalanceAlgorithm>& algorithm) {
-  return testing::kAlgorithmNames[static_cast<std::size_t>(algorithm.param)];
-}
-INSTANTIATE_TEST_SUITE_P(Balancer, Health, ::testing::ValuesIn(testing::kAllAlgorithms), name_of);
+INSTANTIATE_TEST_SUITE_P(Balancer, Health, ::testing::ValuesIn(testing::kAllAlgorithms),
+                         testing::kAlgorithmName);
 
 TEST_P(Health, ADownBackendIsNotPickedUntilItIsUp) {
   Fleet f = fleet({1, 1, 1});
@@ -189,7 +187,7 @@ TEST_P(Health, ChangesWhileThreadsPickAreSeenAndNothingIsLost) {
   // many.
   EXPECT_LE(failed, 200U);
   for (std::uint32_t i = 0; i < 8; ++i) {
-    EXPECT_EQ(f.states[i].in_flight, 0U);
+    EXPECT_EQ(f.states[i].in_flight(), 0U);
     f.balancer->set_down(i, false, kNow);
     f.balancer->eject(i, kNow, kNow);
   }

@@ -3,7 +3,6 @@
 // best of kSamples drawn by weight: with many backends the most loaded one is then above the average by a
 // small constant only (Mitzenmacher, "The power of two choices in randomized load balancing", 2001), and a
 // pick does not touch every backend's cache line.
-#include <atomic>
 #include <utility>
 
 #include "lb/balance/algorithms.hpp"
@@ -49,7 +48,7 @@ class LeastConnections final : public Chooser {
     const auto usable = [&](std::uint32_t backend) {
       return roster_.usable(backend, context, random + backend);
     };
-    std::size_t start = turns_.fetch_add(1, std::memory_order_relaxed) % all.size();
+    std::size_t start = roster_.next_turn() % all.size();
     // The turn of one that cannot serve must not always go to its neighbour.
     std::uint64_t elsewhere = ~random;  // ties are drawn from `random`
     for (int repeat = 0; repeat < kSamples && !usable(all[start]); ++repeat) {
@@ -81,7 +80,6 @@ class LeastConnections final : public Chooser {
   Roster roster_;
   bool ties_by_weight_;
   AliasTable table_;  // empty when all are compared
-  alignas(64) std::atomic<std::uint64_t> turns_{0};
 };
 
 }  // namespace

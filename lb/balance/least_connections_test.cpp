@@ -12,25 +12,25 @@ using testing::kNow;
 
 TEST(LeastConnections, TakesTheLeastLoaded) {
   Fleet f{BalanceAlgorithm::least_connections, {1, 1, 1}};
-  f.states[0].in_flight = 3;
-  f.states[1].in_flight = 2;
-  f.states[2].in_flight = 4;
+  f.states[0].lanes[0] = 3;
+  f.states[1].lanes[0] = 2;
+  f.states[2].lanes[0] = 4;
   EXPECT_EQ(f.letters(4), "bbbb");
 }
 
 TEST(LeastConnections, ComparesLoadByWeight) {
   Fleet f{BalanceAlgorithm::least_connections, {4, 1}};
-  f.states[0].in_flight = 7;
-  f.states[1].in_flight = 2;
+  f.states[0].lanes[0] = 7;
+  f.states[1].lanes[0] = 2;
   EXPECT_EQ(f.letters(3), "aaa");  // 7/4 < 2/1
-  f.states[0].in_flight = 9;
+  f.states[0].lanes[0] = 9;
   EXPECT_EQ(f.letters(3), "bbb");
 }
 
 TEST(LeastConnections, ExtremeLoadsDoNotOverflow) {
   Fleet f{BalanceAlgorithm::least_connections, {kWeightMax, kWeightMax - 1}};
-  f.states[0].in_flight = ~0U - 2;
-  f.states[1].in_flight = ~0U - 2;
+  f.states[0].lanes[0] = ~0U - 2;
+  f.states[1].lanes[0] = ~0U - 2;
   EXPECT_EQ(f.letters(2), "aa");
 }
 
@@ -42,9 +42,9 @@ TEST(LeastConnections, TiesRotate) {
 TEST(LeastConnections, HeldRequestsSpreadByWeight) {
   Fleet f{BalanceAlgorithm::least_connections, {3, 1, 2}};
   for (int i = 0; i < 600; ++i) ASSERT_EQ(f.pick().result, PickResult::picked);
-  EXPECT_NEAR(f.states[0].in_flight, 300, 2);
-  EXPECT_NEAR(f.states[1].in_flight, 100, 2);
-  EXPECT_NEAR(f.states[2].in_flight, 200, 2);
+  EXPECT_NEAR(f.states[0].in_flight(), 300, 2);
+  EXPECT_NEAR(f.states[1].in_flight(), 100, 2);
+  EXPECT_NEAR(f.states[2].in_flight(), 200, 2);
 }
 
 TEST(LeastConnections, ManyBackendsAreSampledAndStayBalanced) {
@@ -52,7 +52,7 @@ TEST(LeastConnections, ManyBackendsAreSampledAndStayBalanced) {
     Fleet f{BalanceAlgorithm::least_connections, std::vector<std::uint32_t>(count, 1)};
     for (std::size_t i = 0; i < 10 * count; ++i) ASSERT_EQ(f.pick().result, PickResult::picked);
     std::uint32_t most = 0;
-    for (const BackendState& state : f.states) most = std::max(most, state.in_flight.load());
+    for (const BackendState& state : f.states) most = std::max(most, state.in_flight());
     EXPECT_LE(most, 13U) << count << " backends with 10 each on average";
   }
 }
@@ -66,7 +66,7 @@ TEST(LeastConnections, SamplesAreFreshInEveryRound) {
   }
   for (int i = 0; i < 2000; ++i) ASSERT_EQ(f.pick().backend % 10, 3U);
   std::uint32_t most = 0;
-  for (const BackendState& state : f.states) most = std::max(most, state.in_flight.load());
+  for (const BackendState& state : f.states) most = std::max(most, state.in_flight());
   EXPECT_LE(most, 18U) << "10 on average, at random 20";
 }
 
@@ -76,7 +76,7 @@ TEST(LeastConnections, SamplingRespectsWeights) {
   Fleet f{BalanceAlgorithm::least_connections, weights};
   for (int i = 0; i < 19'000; ++i) ASSERT_EQ(f.pick().result, PickResult::picked);
   std::uint32_t heavy = 0;
-  for (std::size_t i = 0; i < 100; ++i) heavy += f.states[i].in_flight;
+  for (std::size_t i = 0; i < 100; ++i) heavy += f.states[i].in_flight();
   EXPECT_NEAR(heavy / 100.0, 100, 5);
 }
 

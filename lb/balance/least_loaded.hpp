@@ -17,7 +17,7 @@ class LeastLoaded final {
       : random_(random), ties_by_weight_(ties_by_weight) {}
 
   void offer(std::uint32_t backend, const Roster& roster, Instant now) noexcept {
-    const std::uint64_t in_flight = roster.state(backend).in_flight.load(std::memory_order_relaxed);
+    const std::uint64_t in_flight = roster.in_flight(backend);
     const std::uint64_t weight = roster.present_weight(backend, now);
     if (backend_ != kNoBackend) {
       const std::uint64_t load = in_flight * weight_;  // fits: see kWeightMax

@@ -8,9 +8,15 @@
 namespace lb {
 
 std::vector<Member> members_of(const Roster& roster) {
+  return members_of(roster.all_traits(), roster.eligible());
+}
+
+std::vector<Member> members_of(std::span<const BackendTraits> traits,
+                               std::span<const std::uint32_t> eligible) {
   std::vector<Member> members;
-  for (const std::uint32_t backend : roster.eligible()) {
-    members.push_back({mix64(roster.traits(backend).identity), backend});
+  members.reserve(eligible.size());
+  for (const std::uint32_t backend : eligible) {
+    members.push_back({mix64(traits[backend].identity), backend});
   }
   const auto by_key = [](const Member& a, const Member& b) {
     return a.key != b.key ? a.key < b.key : a.backend < b.backend;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "lb/balance/roster.hpp"
@@ -17,5 +18,8 @@ struct Member {
 /// The eligible backends, sorted by key. Should several identities be equal, all but the first get keys of
 /// their own; otherwise they would lose every comparison.
 std::vector<Member> members_of(const Roster& roster);
+/// The same of `traits` at the positions `eligible`.
+std::vector<Member> members_of(std::span<const BackendTraits> traits,
+                               std::span<const std::uint32_t> eligible);
 
 }  // namespace lb

@@ -7,28 +7,14 @@
 
 namespace lb {
 
-Roster::Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health,
-               SlowStart slow_start)
-    : traits_(std::move(traits)), states_(states), health_(health), slow_start_(slow_start) {
+Roster::Roster(std::vector<BackendTraits> traits, BackendStates states, const HealthBoard& health,
+               SlowStart slow_start, std::atomic<std::uint64_t>& turns)
+    : traits_(std::move(traits)), states_(states), health_(health), slow_start_(slow_start), turns_(&turns) {
   LB_ASSERT(traits_.size() == states_.size());
   LB_ASSERT(traits_.size() <= kBackendsMax);
   for (std::uint32_t i = 0; i < traits_.size(); ++i) {
     if (traits_[i].weight > 0) eligible_.push_back(i);
   }
-}
-
-bool Roster::acquire(std::uint32_t backend) const noexcept {
-  std::atomic<std::uint32_t>& in_flight = states_[backend].in_flight;
-  const std::uint32_t limit = traits_[backend].max_connections;
-  if (limit == 0) {
-    in_flight.fetch_add(1, std::memory_order_relaxed);
-    return true;
-  }
-  std::uint32_t seen = in_flight.load(std::memory_order_relaxed);
-  while (seen < limit) {
-    if (in_flight.compare_exchange_weak(seen, seen + 1, std::memory_order_relaxed)) return true;
-  }
-  return false;
 }
 
 Roster::Survey Roster::survey(const PickContext& context) const noexcept {

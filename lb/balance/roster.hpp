@@ -4,12 +4,13 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "lb/balance/backend_state.hpp"
+#include "lb/balance/backend_states.hpp"
 #include "lb/balance/chooser.hpp"
 #include "lb/balance/health_board.hpp"
 #include "lb/balance/slow_start.hpp"
@@ -29,15 +30,25 @@ inline constexpr int kDrawsMax = 64;
 
 class Roster final {
  public:
-  /// `states` and `health` outlive it.
-  Roster(std::vector<BackendTraits> traits, std::span<BackendState> states, const HealthBoard& health,
-         SlowStart slow_start);
+  /// `health` and `turns`, whose turn it is, outlive it.
+  Roster(std::vector<BackendTraits> traits, BackendStates states, const HealthBoard& health,
+         SlowStart slow_start, std::atomic<std::uint64_t>& turns);
 
   /// Backends with a weight, in the order of the list.
   [[nodiscard]] std::span<const std::uint32_t> eligible() const noexcept { return eligible_; }
   [[nodiscard]] std::span<const BackendTraits> all_traits() const noexcept { return traits_; }
   [[nodiscard]] const BackendTraits& traits(std::uint32_t backend) const noexcept { return traits_[backend]; }
-  [[nodiscard]] const BackendState& state(std::uint32_t backend) const noexcept { return states_[backend]; }
+  /// Requests in flight there, over all generations, and of this one alone.
+  [[nodiscard]] std::uint32_t in_flight(std::uint32_t backend) const noexcept {
+    return states_.in_flight(backend);
+  }
+  [[nodiscard]] std::uint32_t own_in_flight(std::uint32_t backend) const noexcept {
+    return states_.own_in_flight(backend);
+  }
+  /// The next turn, for algorithms that go round. All workers and generations take from the same ones.
+  [[nodiscard]] std::uint64_t next_turn() const noexcept {
+    return turns_->fetch_add(1, std::memory_order_relaxed);
+  }
   /// Its weight times its share in slow start, in units of 1/SlowStart::kFull.
   [[nodiscard]] std::uint64_t present_weight(std::uint32_t backend, Instant now) const noexcept {
     return std::uint64_t{traits_[backend].weight} * slow_start_.share(states_[backend], now);
@@ -96,18 +107,21 @@ class Roster final {
   }
   [[nodiscard]] bool has_room(std::uint32_t backend) const noexcept {
     const std::uint32_t limit = traits_[backend].max_connections;
-    return limit == 0 || states_[backend].in_flight.load(std::memory_order_relaxed) < limit;
+    return limit == 0 || states_.in_flight(backend) < limit;
   }
-  /// Increments in_flight if it is below the limit.
-  [[nodiscard]] bool acquire(std::uint32_t backend) const noexcept;
+  /// Counts one more in flight if that is below the limit.
+  [[nodiscard]] bool acquire(std::uint32_t backend) const noexcept {
+    return states_.acquire(backend, traits_[backend].max_connections);
+  }
   [[nodiscard]] Survey survey(const PickContext& context) const noexcept;
   /// The usable backend at `position` of the line in which each takes its present weight's length.
   [[nodiscard]] std::uint32_t usable_at(std::uint64_t position, const PickContext& context) const noexcept;
 
   std::vector<BackendTraits> traits_;
-  std::span<BackendState> states_;
+  BackendStates states_;
   const HealthBoard& health_;
   SlowStart slow_start_;
+  std::atomic<std::uint64_t>* turns_;
   std::vector<std::uint32_t> eligible_;
 };
 

@@ -1,7 +1,6 @@
-// Round robin, plain and weighted: one counter of turns, shared by all workers, over a fixed schedule. A
-// backend that cannot serve at its turn loses it and the next turn is drawn, so that the others keep
-// their proportions.
-#include <atomic>
+// Round robin, plain and weighted: one counter of turns, shared by all workers and generations, over a fixed
+// schedule. A backend that cannot serve at its turn loses it and the next turn is drawn, so that the others
+// keep their proportions.
 #include <utility>
 
 #include "lb/balance/algorithms.hpp"
@@ -24,7 +23,7 @@ class Rotation final : public Chooser {
     constexpr int kTurnsMax = kDrawsMax / 4;
     std::uint64_t turn = 0;
     for (int draw = 0; draw < kDrawsMax; ++draw) {
-      turn = draw < kTurnsMax ? turns_.fetch_add(1, std::memory_order_relaxed) : mix64(turn + context.random);
+      turn = draw < kTurnsMax ? roster_.next_turn() : mix64(turn + context.random);
       const std::uint32_t backend = schedule_.at(turn);
       if (roster_.claim(backend, context, context.random + turn)) return {PickResult::picked, backend};
     }
@@ -34,7 +33,6 @@ class Rotation final : public Chooser {
  private:
   Roster roster_;
   SmoothSchedule schedule_;
-  alignas(64) std::atomic<std::uint64_t> turns_{0};
 };
 
 }  // namespace

@@ -145,7 +145,7 @@ TEST_P(SlowStartUnder, HeldRequestsAreKeptSmallToo) {
   f.balancer->set_down(1, true, kNow);
   f.balancer->set_down(1, false, kNow);
   for (int i = 0; i < 4000; ++i) ASSERT_EQ(f.pick(kNow + seconds{20}).result, PickResult::picked);
-  EXPECT_NEAR(f.states[1].in_flight, 0.2 / 3.2 * 4000, 60);
+  EXPECT_NEAR(f.states[1].in_flight(), 0.2 / 3.2 * 4000, 60);
 }
 
 TEST_P(SlowStartUnder, ThreadsPickWhileBackendsComeAndGo) {
@@ -173,7 +173,7 @@ TEST_P(SlowStartUnder, ThreadsPickWhileBackendsComeAndGo) {
     }
     stop = true;
   }
-  for (const BackendState& state : f.states) EXPECT_EQ(state.in_flight, 0U);
+  for (const BackendState& state : f.states) EXPECT_EQ(state.in_flight(), 0U);
 }
 
 TEST(SlowStartOfKeys, TheyComeHomeOnceAndStay) {

@@ -35,6 +35,11 @@ inline constexpr const char* kAlgorithmNames[] = {
     "round_robin", "weighted_round_robin",       "least_connections", "ip_hash",
     "random",      "weighted_least_connections", "power_of_two",      "consistent_hash"};
 
+/// The name of a test that runs with each of them.
+inline constexpr auto kAlgorithmName = [](const auto& info) -> std::string {
+  return kAlgorithmNames[static_cast<std::size_t>(info.param)];
+};
+
 class Fleet {
  public:
   Fleet(BalanceAlgorithm algorithm, const std::vector<std::uint32_t>& weights)

@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 
+#include "lb/base/sanitized.hpp"
 #include "lb/config/keys.hpp"
 
 namespace lb {
@@ -15,12 +16,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 std::string outcome(std::string_view text) {
   const ConfigResult result = config_parse(text);

@@ -21,6 +21,9 @@ bool is_unix_backend(const void* owner) {
 bool sends_proxy(const void* owner) {
   return static_cast<const BackendConfig*>(owner)->send_proxy != SendProxy::off;
 }
+bool minds_removal(const void* owner) {
+  return static_cast<const BackendConfig*>(owner)->on_removal != OnRemoval::keep;
+}
 bool is_inet_backend(const void* owner) {
   return !is_unix_backend(owner);
 }
@@ -76,6 +79,9 @@ constexpr Section kHash{.pointer = "/hash", .keys = kHashKeys, .schema_rule = R"
 
 /// In the order of enum SendProxy.
 constexpr auto kSendProxy = std::to_array<std::string_view>({"off", "v1", "v2"});
+
+/// In the order of enum OnRemoval.
+constexpr auto kOnRemoval = std::to_array<std::string_view>({"keep", "drain", "close"});
 
 /// In the order of enum ListenMode.
 constexpr auto kListenModes = std::to_array<std::string_view>({"http", "tcp"});
@@ -195,6 +201,14 @@ constexpr auto kBackendKeys = std::to_array<KeySpec>({
              "version. A connection then serves one client, and in HTTP one request.",
      .slot = slot<&BackendConfig::send_proxy>,
      .printed = sends_proxy},
+    {.name = "on_removal",
+     .type = KeyType::choice,
+     .choices = kOnRemoval,
+     .help =
+         "When a reload removes this backend, its open tunnels (TCP mode and upgraded connections) live on "
+         "(keep), live on until drain_timeout (drain), or are reset (close).",
+     .slot = slot<&BackendConfig::on_removal>,
+     .printed = minds_removal},
     {.name = "tls",
      .type = KeyType::object_or_bool,
      .default_words = "false: plain text",
@@ -316,6 +330,18 @@ constexpr auto kLimitKeys = std::to_array<KeySpec>({
      .max = 128,
      .help = "A request with more header fields is answered with 431.",
      .slot = slot<&LimitsConfig::header_count>},
+    {.name = "response_header_bytes",
+     .type = KeyType::integer,
+     .min = 256,
+     .max = kHeadBytesMax,
+     .help = "A backend that answers with a longer head is answered for with 502.",
+     .slot = slot<&LimitsConfig::response_header_bytes>},
+    {.name = "response_header_count",
+     .type = KeyType::integer,
+     .min = 1,
+     .max = 128,
+     .help = "A backend that answers with more header fields is answered for with 502.",
+     .slot = slot<&LimitsConfig::response_header_count>},
     {.name = "body_bytes",
      .type = KeyType::integer,
      .min = 0,

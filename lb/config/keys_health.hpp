@@ -10,7 +10,7 @@
 namespace lb {
 
 /// In the order of their enumerations.
-inline constexpr auto kHealthCheckTypes = std::to_array<std::string_view>({"http", "tcp"});
+inline constexpr auto kHealthCheckTypes = std::to_array<std::string_view>({"http", "tcp", "tls"});
 inline constexpr auto kHealthCheckMethods = std::to_array<std::string_view>({"GET", "HEAD", "OPTIONS"});
 
 inline constexpr double kCheckTextBytesMax = 4096;
@@ -20,8 +20,10 @@ inline constexpr auto kHealthCheckKeys = std::to_array<KeySpec>({
     {.name = "type",
      .type = KeyType::choice,
      .choices = kHealthCheckTypes,
-     .help = "`http`: a request must be answered well. `tcp`: connecting must work, and `expect` be answered "
-             "to `send` where they are given.",
+     .help =
+         "`http`: a request must be answered well. `tcp`: connecting must work, and `expect` be answered "
+         "to `send` where they are given. `tls`: a handshake must work. A backend with `tls` is checked over "
+         "TLS, by its own settings; `tls` proves no certificate of others.",
      .slot = slot<&HealthCheckConfig::type>},
     {.name = "method",
      .type = KeyType::choice,
@@ -49,7 +51,9 @@ inline constexpr auto kHealthCheckKeys = std::to_array<KeySpec>({
      .max = 65535,
      .default_words = "0: the backend's own",
      .example = "9100",
-     .help = "Where to connect, when checks are answered on another port. Not for Unix sockets.",
+     .help = "Where to connect, when checks are answered on another port: in plain text, but for the type "
+             "`tls`. Not "
+             "for Unix sockets.",
      .slot = slot<&HealthCheckConfig::port>},
     {.name = "interval",
      .type = KeyType::seconds,

@@ -10,6 +10,7 @@
 namespace lb {
 
 inline constexpr double kPemPathBytesMax = 4095;
+inline constexpr double kAlpnBytesMax = 1024;
 
 inline bool has_listener_tls(const void* owner) {
   return static_cast<const ListenerConfig*>(owner)->tls.has_value();
@@ -81,6 +82,16 @@ inline constexpr auto kListenerTlsKeys = std::to_array<KeySpec>({
      .choices = kClientCerts,
      .help = "Whether clients are asked for a certificate, and refused without one.",
      .slot = slot<&ListenerTlsConfig::client_cert>},
+    {.name = "alpn",
+     .type = KeyType::text,
+     .min = 0,
+     .max = kAlpnBytesMax,
+     .default_words = "http/1.1; in TCP mode the extension is ignored",
+     .example = R"("h2,http/1.1")",
+     .help =
+         "Protocols to agree on by ALPN, with commas between them, most wanted first. A client that offers "
+         "others only is refused. In HTTP mode http/1.1 and http/1.0 can be spoken.",
+     .slot = slot<&ListenerTlsConfig::alpn>},
 });
 inline constexpr Section kListenerTls{.pointer = "/listen/*/tls", .keys = kListenerTlsKeys};
 

@@ -63,6 +63,7 @@ struct ListenerTlsConfig {
   std::string ciphers{};  // for TLS 1.2, in OpenSSL's notation; empty: lb/tls's choice
   std::string client_ca{};
   ClientCert client_cert = ClientCert::none;
+  std::string alpn{};  // protocols with commas between them; empty: http/1.1, in TCP mode none
   friend bool operator==(const ListenerTlsConfig&, const ListenerTlsConfig&) = default;
 };
 
@@ -86,6 +87,13 @@ struct ListenerConfig : Endpoint {
 /// The version of the PROXY header that a backend is sent.
 enum class SendProxy : std::uint8_t { off, v1, v2 };
 
+/// What becomes of a backend's tunnels when a reload removes it.
+enum class OnRemoval : std::uint8_t {
+  keep,   // they go on for as long as both ends want
+  drain,  // they go on until drain_timeout
+  close,  // they are reset at once
+};
+
 struct BackendConfig {
   std::string name{};  // default: the endpoint's text; unique
   Endpoint endpoint{};
@@ -93,6 +101,7 @@ struct BackendConfig {
   std::uint32_t max_connections = 0;  // at once, over all workers; 0: no limit
   bool backup = false;                // used only when no other is available
   SendProxy send_proxy = SendProxy::off;
+  OnRemoval on_removal = OnRemoval::keep;
   std::optional<BackendTlsConfig> tls{};
   friend bool operator==(const BackendConfig&, const BackendConfig&) = default;
 };
@@ -106,7 +115,7 @@ struct HashConfig {
   friend bool operator==(const HashConfig&, const HashConfig&) = default;
 };
 
-enum class HealthCheckType : std::uint8_t { http, tcp };
+enum class HealthCheckType : std::uint8_t { http, tcp, tls };
 enum class HealthCheckMethod : std::uint8_t { get, head, options };
 
 /// How each backend is asked whether it is well.
@@ -180,12 +189,14 @@ struct TimeoutsConfig {
 
 /// What one client may ask for. Each is answered as HTTP has it and the connection ends; see keys.cpp.
 struct LimitsConfig {
-  std::uint32_t request_line_bytes = 16 * 1024;  // 414
-  std::uint32_t header_bytes = 32 * 1024;        // of a request's whole head: 431
-  std::uint32_t header_count = 100;              // fields of a request's head: 431
-  std::uint64_t body_bytes = 0;                  // of a request, without its framing: 413; 0: no limit
-  std::uint32_t requests_per_connection = 0;     // the last one is told to close; 0: no limit
-  std::uint32_t connections_per_ip = 0;          // over all workers of a generation: 429; 0: no limit
+  std::uint32_t request_line_bytes = 16 * 1024;     // 414
+  std::uint32_t header_bytes = 32 * 1024;           // of a request's whole head: 431
+  std::uint32_t header_count = 100;                 // fields of a request's head: 431
+  std::uint32_t response_header_bytes = 32 * 1024;  // of a response's whole head: 502
+  std::uint32_t response_header_count = 100;        // fields of a response's head: 502
+  std::uint64_t body_bytes = 0;                     // of a request, without its framing: 413; 0: no limit
+  std::uint32_t requests_per_connection = 0;        // the last one is told to close; 0: no limit
+  std::uint32_t connections_per_ip = 0;             // over all workers of a generation: 429; 0: no limit
   friend bool operator==(const LimitsConfig&, const LimitsConfig&) = default;
 };
 

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "lb/config/alpn.hpp"
 #include "lb/config/config.hpp"
 #include "lb/config/keys.hpp"
 #include "lb/config/status_set.hpp"
@@ -49,6 +50,21 @@ class Rules final {
       if (!asks && !tls->client_ca.empty())
         report_(pointer + "/client_ca",
                 "found client_ca without client_cert, expected \"optional\" or \"required\" there");
+      alpn(config_.listen[i], pointer + "/alpn");
+    }
+  }
+
+  /// What a client agrees on with us is spoken then.
+  void alpn(const ListenerConfig& listener, const std::string& pointer) const {
+    for (const std::string& name : alpn_names(listener.tls->alpn)) {
+      if (name.empty() || name.size() > kAlpnNameBytesMax) {
+        report_(pointer, "found the protocol " + shown_text(name) + ", expected names of 1 to " +
+                             std::to_string(kAlpnNameBytesMax) + " bytes with commas between them");
+      } else if (listener.mode == ListenMode::http && name != "http/1.1" && name != "http/1.0") {
+        report_(pointer,
+                "found " + shown_text(name) +
+                    ", which this listener does not speak, expected \"http/1.1\", \"http/1.0\" or both");
+      }
     }
   }
 
@@ -137,17 +153,15 @@ class Rules final {
       wrong("expect_status", check.expect_status, "statuses from 100 to 599 such as \"200-299,404\"");
     }
     const bool http = check.type == HealthCheckType::http;
-    if (http && !check.send.empty()) wrong("send", check.send, "none with the type \"http\"");
-    if (http && !check.expect.empty()) wrong("expect", check.expect, "none with the type \"http\"");
+    if (check.type != HealthCheckType::tcp) {
+      if (!check.send.empty()) wrong("send", check.send, "none but with the type \"tcp\"");
+      if (!check.expect.empty()) wrong("expect", check.expect, "none but with the type \"tcp\"");
+    }
     if (!http && !check.expect_body.empty()) {
-      wrong("expect_body", check.expect_body, "none with the type \"tcp\"");
+      wrong("expect_body", check.expect_body, "none but with the type \"http\"");
     }
     if (http && check.method == HealthCheckMethod::head && !check.expect_body.empty()) {
       wrong("expect_body", check.expect_body, "none with the method \"HEAD\"");
-    }
-    const auto speaks_tls = [](const BackendConfig& backend) { return backend.tls.has_value(); };
-    if (http && check.port == 0 && std::ranges::any_of(config_.backends, speaks_tls)) {
-      wrong("type", "http", "\"tcp\" where a backend has tls, or a port that answers checks without it");
     }
   }
 

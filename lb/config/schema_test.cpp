@@ -158,7 +158,7 @@ TEST(Schema, BadFilesDoNotConform) {
                                                "pid_file_control",           "response_headers_duplicate",
                                                "nesting_too_deep",           "backends_only_backups",
                                                "hash_of_another_algorithm",  "tls_rules",
-                                               "health_check_http_with_tls"};
+                                               "health_check_tls",           "tls_alpn"};
   const Json schema = Json::parse(config_schema());
   std::size_t rejected = 0;
   for_each_file("bad", [&](const std::string& name, const Json& file) {

@@ -36,7 +36,7 @@ std::string_view name_of(HealthCheckMethod method) noexcept {
 }  // namespace
 
 std::string check_request(const HealthCheckConfig& check, std::string_view host) {
-  if (check.type == HealthCheckType::tcp) return check.send;
+  if (check.type != HealthCheckType::http) return check.send;
   std::string request{name_of(check.method)};
   request += " " + check.path + " HTTP/1.1\r\nHost: ";
   request += check.host.empty() ? host : std::string_view{check.host};
@@ -46,11 +46,11 @@ std::string check_request(const HealthCheckConfig& check, std::string_view host)
 
 CheckAnswer::Verdict CheckAnswer::request_sent() const {
   const HealthCheckConfig& check = rules_->config;
-  return check.type == HealthCheckType::tcp && check.expect.empty() ? Verdict::passed : Verdict::pending;
+  return check.type != HealthCheckType::http && check.expect.empty() ? Verdict::passed : Verdict::pending;
 }
 
 CheckAnswer::Verdict CheckAnswer::feed(std::string_view bytes) {
-  if (rules_->config.type == HealthCheckType::tcp) {
+  if (rules_->config.type != HealthCheckType::http) {
     bytes_.append(bytes.substr(0, kCheckBytesMax - bytes_.size()));
     return search(rules_->config.expect, bytes_.size() == kCheckBytesMax);
   }
@@ -60,7 +60,7 @@ CheckAnswer::Verdict CheckAnswer::feed(std::string_view bytes) {
 }
 
 CheckAnswer::Verdict CheckAnswer::feed_eof() {
-  if (rules_->config.type == HealthCheckType::tcp) {
+  if (rules_->config.type != HealthCheckType::http) {
     const bool silent = bytes_.empty();
     return silent ? fail("the connection was closed without an answer") : search(rules_->config.expect, true);
   }

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "lb/base/fd.hpp"
+#include "lb/base/open_fds.hpp"
 
 namespace lb {
 namespace {
@@ -82,11 +83,6 @@ BackendConfig unix_backend(const std::string& path) {
 
 LookupAnswer loopback_answer() {
   return {.addresses = {literal_address({.host = "127.0.0.1"})}};
-}
-
-std::size_t open_descriptors() {
-  const std::filesystem::directory_iterator entries{"/proc/self/fd"};
-  return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
 }
 
 TEST(Probe, AnswersRefusesAndStaysSilent) {
@@ -179,14 +175,14 @@ TEST(Probe, TenThousandSideBySide) {
   for (std::size_t i = 0; i < 10'000; ++i) {
     backends.push_back(backend("127.0.0.1", i % 100 == 0 ? answering.port() : refusing.port()));
   }
-  const std::size_t before = open_descriptors();
+  const std::size_t before = open_fds();
   const auto answers = probe_backends(backends, Milliseconds{30'000});
   ASSERT_THAT(answers, SizeIs(backends.size()));
   for (std::size_t i = 0; i < answers.size(); ++i) {
     ASSERT_EQ(answers[i], i % 100 == 0 ? "" : "connection refused") << i;
   }
   // Fewer may be open: the caught helpers of the test before end, and close theirs, in their own time.
-  EXPECT_LE(open_descriptors(), before);
+  EXPECT_LE(open_fds(), before);
 }
 
 TEST(Probe, ManySilentOnesEndWithTheBudget) {
@@ -207,7 +203,7 @@ TEST(Probe, FewDescriptorsLeft) {
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
   rlimit few = before;
-  few.rlim_cur = open_descriptors() + 8;
+  few.rlim_cur = open_fds() + 8;
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
   const auto answers = probe_backends(backends, Milliseconds{5'000});
   few.rlim_cur = 1;

@@ -27,6 +27,13 @@ HealthChecker::HealthChecker(const HealthRules& rules, std::uint32_t targets, st
   for (std::uint32_t i = 0; i < targets; ++i) due_.push({now, i});
 }
 
+void HealthChecker::begin_down(std::uint32_t index) {
+  Target& target = targets_[index];
+  LB_ASSERT(target.health == Health::untested && target.round == 0);
+  target.health = Health::down;
+  --untested_;
+}
+
 std::uint32_t HealthChecker::start_due(Instant now) {
   if (running_ >= rules_.at_once_max || due_.empty() || due_.top().at > now) return kNone;
   const std::uint32_t index = due_.top().target;

@@ -7,6 +7,8 @@
 //      |                       +-------- `fall` failures in a row ------+ |
 //      +--------------------------- first failure ------------------------+
 //
+// A target may begin as down, known to be so from another checker: then it takes `rise` passes.
+//
 // The first result decides alone: whoever waits for the first checks before it takes traffic must not
 // send any to a server that is plainly dead. Until then a target counts as up.
 #pragma once
@@ -40,6 +42,9 @@ class HealthChecker final {
   /// Targets are 0 to `targets` - 1. The first check of each is due at `now`; the second one at a random
   /// point of the interval that follows, so that targets do not stay in step.
   HealthChecker(const HealthRules& rules, std::uint32_t targets, std::uint64_t seed, Instant now);
+
+  /// Before its first check: it is known to be down.
+  void begin_down(std::uint32_t index);
 
   /// A target whose check is due and runs from now on; kNone when there is none, or at_once_max run. A check
   /// that could not begin in time is not made up for: the next interval counts from its begin.

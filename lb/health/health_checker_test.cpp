@@ -103,7 +103,7 @@ TEST(HealthChecker, TargetsDoNotStayInStep) {
   HealthChecker checker{wide, kTargets, 3, kStart};
   std::map<std::int64_t, int> per_second;
   Instant now = kStart;
-  for (int turn = 0; now < kStart + seconds{6}; ++turn) {
+  while (now < kStart + seconds{6}) {
     for (std::uint32_t t; (t = checker.start_due(now)) != HealthChecker::kNone;) {
       if (now > kStart) ++per_second[(now - kStart) / seconds{1}];
       checker.finish(t, true);

@@ -55,6 +55,12 @@ HealthMonitor::HealthMonitor(Options options, EventLoop loop, Fd wakeup)
       findings_(options_.hosts.size()),
       untested_(static_cast<std::uint32_t>(options_.hosts.size())) {
   for (Finding& finding : findings_) finding.since = now_;
+  for (Options::Known& known : options_.down) {
+    checker_.begin_down(known.target);
+    findings_[known.target] = {
+        .health = Health::down, .since = known.since, .failure = std::move(known.failure)};
+    --untested_;
+  }
 }
 
 HealthMonitor::~HealthMonitor() {
@@ -98,8 +104,8 @@ void HealthMonitor::run() {
     }
     for (std::uint32_t late; (late = checker_.expired(now_)) != HealthChecker::kNone;) {
       Probe& probe = *probes_.get(probe_of_[late]);
-      const char* what = probe.connected ? "no answer within " : "no connection within ";
-      conclude(probe, CheckAnswer::Verdict::failed, what + seconds_text(options_.check.timeout) + " s");
+      conclude(probe, CheckAnswer::Verdict::failed,
+               missing(probe) + (" within " + seconds_text(options_.check.timeout) + " s"));
     }
     probes_.reap();
     std::uint32_t started = 0;
@@ -112,6 +118,7 @@ void HealthMonitor::run() {
     probes_.reap();
   }
   probes_.for_each([&](Probe& probe, Handle handle) {
+    probe.tls.reset();
     probe.fd.reset();
     probes_.retire(handle);
   });
@@ -141,14 +148,34 @@ void HealthMonitor::begin(std::uint32_t target) {
       options_.send_proxy[target] != SendProxy::off) {
     probe->unsent = proxy_header_of_our_own(options_.send_proxy[target] == SendProxy::v1 ? 1 : 2);
   }
-  probe->unsent += check_request(options_.check, options_.hosts[target]);
   probe->fd = std::move(fd);
-  if (!loop_.add(probe->fd.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                 Token{TokenKind::upstream, handle})) {
+  if (!secure(*probe, target) || !loop_.add(probe->fd.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                            Token{TokenKind::upstream, handle})) {
+    probe->tls.reset();
+    probe->fd.reset();
     probes_.retire(handle);
     return checker_.abandon(target);
   }
   probe_of_[target] = handle;
+}
+
+/// Completes what is to be sent; false: no memory. The PROXY header is for whoever ends the TLS there, so it
+/// goes before it.
+bool HealthMonitor::secure(Probe& probe, std::uint32_t target) {
+  tls::ClientTarget* const whom = options_.tls.empty() ? nullptr : options_.tls[target];
+  if (whom != nullptr) {
+    probe.tls = tls::Session::connect(*whom, probe.fd.get(), tls::Resumption::never);
+    if (!probe.tls) return false;
+    probe.tls->say_first(probe.unsent);
+    probe.unsent.clear();
+  }
+  probe.unsent += check_request(options_.check, options_.hosts[target]);
+  return true;
+}
+
+std::string HealthMonitor::missing(const Probe& probe) {
+  if (!probe.connected) return "no connection";
+  return probe.tls && !probe.tls->established() ? "no TLS handshake" : "no answer";
 }
 
 void HealthMonitor::on_event(Probe& probe) {
@@ -159,15 +186,31 @@ void HealthMonitor::on_event(Probe& probe) {
     if (error != 0) return conclude(probe, CheckAnswer::Verdict::failed, os_reason(error));
     probe.connected = true;
   }
+  if (probe.tls && !shake_hands(probe)) return;
   if (!send_rest(probe)) return;
   const CheckAnswer::Verdict sent = probe.answer.request_sent();
   if (sent != CheckAnswer::Verdict::pending) return conclude(probe, sent, {});
   receive(probe);
 }
 
+/// False: it is not done yet, or it failed and so has the check.
+bool HealthMonitor::shake_hands(Probe& probe) {
+  const tls::Io io = probe.tls->handshake();
+  if (io.status == tls::Status::ok) return true;
+  if (io.status != tls::Status::want_read && io.status != tls::Status::want_write) {
+    conclude(probe, CheckAnswer::Verdict::failed, "TLS: " + probe.tls->error());
+  }
+  return false;
+}
+
 /// False: there is more to send, later. A backend that does not take all of the request may have
 /// answered it already, so what it says is read all the same.
 bool HealthMonitor::send_rest(Probe& probe) {
+  if (probe.tls) {
+    const tls::Io io = probe.tls->write(probe.unsent);
+    probe.unsent.erase(0, io.bytes);
+    return io.status != tls::Status::want_read && io.status != tls::Status::want_write;
+  }
   while (!probe.unsent.empty()) {
     const ssize_t n = ::send(probe.fd.get(), probe.unsent.data(), probe.unsent.size(), MSG_NOSIGNAL);
     if (n < 0 && errno == EAGAIN) return false;
@@ -179,6 +222,7 @@ bool HealthMonitor::send_rest(Probe& probe) {
 }
 
 void HealthMonitor::receive(Probe& probe) {
+  if (probe.tls) return receive_tls(probe);
   for (;;) {
     const ssize_t n = ::recv(probe.fd.get(), scratch_.data(), scratch_.size(), 0);
     if (n < 0 && errno == EAGAIN) return;
@@ -189,8 +233,24 @@ void HealthMonitor::receive(Probe& probe) {
   }
 }
 
+/// An end without close_notify is an end: what had to come is missing then, or it is not.
+void HealthMonitor::receive_tls(Probe& probe) {
+  for (;;) {
+    const tls::Io io = probe.tls->read(scratch_.data(), scratch_.size());
+    if (io.status == tls::Status::want_read || io.status == tls::Status::want_write) return;
+    if (io.status == tls::Status::failed) {
+      return conclude(probe, CheckAnswer::Verdict::failed, "TLS: " + probe.tls->error());
+    }
+    const auto verdict = io.status == tls::Status::ok ? probe.answer.feed({scratch_.data(), io.bytes})
+                                                      : probe.answer.feed_eof();
+    if (verdict != CheckAnswer::Verdict::pending) return conclude(probe, verdict, probe.answer.reason());
+  }
+}
+
 void HealthMonitor::conclude(Probe& probe, CheckAnswer::Verdict verdict, std::string reason) {
   const std::uint32_t target = probe.target;
+  if (probe.tls) probe.tls->close_notify();
+  probe.tls.reset();
   probe.fd.reset();
   probes_.retire(probe.handle);
   settle(target, verdict == CheckAnswer::Verdict::passed, std::move(reason));
@@ -198,19 +258,24 @@ void HealthMonitor::conclude(Probe& probe, CheckAnswer::Verdict verdict, std::st
 
 void HealthMonitor::settle(std::uint32_t target, bool passed, std::string reason) {
   const HealthChecker::Change change = checker_.finish(target, passed);
+  const bool up = change == HealthChecker::Change::up;
+  {
+    // Before the change is told: whoever hears of it and asks why finds the reason.
+    const std::scoped_lock lock{mutex_};
+    Finding& finding = findings_[target];
+    ++finding.checks;
+    if (!passed) finding.failure = reason;
+    if (finding.health != checker_.health(target)) {
+      finding.health = checker_.health(target);
+      finding.since = now_;
+    }
+  }
   if (change != HealthChecker::Change::none) {
-    const bool up = change == HealthChecker::Change::up;
     options_.on_change({.target = target, .up = up, .reason = up ? std::string_view{} : reason});
   }
-  // After the change was told: whoever waits for the results finds it done.
+  if (options_.on_checked) options_.on_checked(target, checker_.health(target) != Health::down);
+  // After it: whoever waits for the first results finds it done.
   const std::scoped_lock lock{mutex_};
-  Finding& finding = findings_[target];
-  ++finding.checks;
-  if (!passed) finding.failure = std::move(reason);
-  if (finding.health != checker_.health(target)) {
-    finding.health = checker_.health(target);
-    finding.since = now_;
-  }
   if (untested_ == checker_.untested()) return;
   untested_ = checker_.untested();
   if (untested_ == 0) tested_.notify_all();

@@ -24,6 +24,7 @@
 #include "lb/net/event_loop.hpp"
 #include "lb/net/proxy_header.hpp"
 #include "lb/net/socket_address.hpp"
+#include "lb/tls/session.hpp"
 
 namespace lb {
 
@@ -42,10 +43,23 @@ class HealthMonitor final {
     /// One a target, or empty. Not sent where the configuration names another port: who answers there is
     /// another.
     std::vector<SendProxy> send_proxy{};
+    /// One a target, or empty: with whom the check speaks TLS, by a full handshake each time; nullptr: in
+    /// plain text. They outlive the monitor.
+    std::vector<tls::ClientTarget*> tls{};
     /// Where to connect for a target; empty() while its name does not resolve. On the monitor's thread.
     std::function<SocketAddress(std::uint32_t target)> address{};
     /// A target went up or down. On the monitor's thread.
     std::function<void(const Change&)> on_change{};
+    /// A check has ended, and `up` is what the target counts as now, changed or not. May be empty. On the
+    /// monitor's thread, after on_change.
+    std::function<void(std::uint32_t target, bool up)> on_checked{};
+    /// Targets that are known to be down from before.
+    struct Known {
+      std::uint32_t target = 0;
+      Instant since{};
+      std::string failure{};
+    };
+    std::vector<Known> down{};
     std::uint64_t seed = 0;
   };
   /// Without a thread yet. Fails when descriptors are short.
@@ -72,6 +86,7 @@ class HealthMonitor final {
     std::uint32_t target = 0;
     Fd fd;
     bool connected = false;
+    std::unique_ptr<tls::Session> tls;  // of fd
     std::string unsent;
     CheckAnswer answer;
   };
@@ -80,8 +95,12 @@ class HealthMonitor final {
   void run();
   void begin(std::uint32_t target);
   void on_event(Probe& probe);
+  bool shake_hands(Probe& probe);
   bool send_rest(Probe& probe);
   void receive(Probe& probe);
+  void receive_tls(Probe& probe);
+  static std::string missing(const Probe& probe);
+  bool secure(Probe& probe, std::uint32_t target);
   void conclude(Probe& probe, CheckAnswer::Verdict verdict, std::string reason);
   void settle(std::uint32_t target, bool passed, std::string reason);
 

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "lb/base/open_fds.hpp"
+
 namespace lb {
 namespace {
 
@@ -22,11 +24,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Duration kPatience = seconds{10};
-
-std::size_t open_fds() {
-  const std::filesystem::directory_iterator all{"/proc/self/fd"};
-  return static_cast<std::size_t>(std::distance(begin(all), end(all)));
-}
 
 SocketAddress loopback(std::uint16_t port) {
   return *SocketAddress::from_literal(Endpoint{.host = "127.0.0.1", .port = port});

@@ -61,6 +61,15 @@ OutlierDetector::Changes OutlierDetector::sample(std::span<const OutlierCounts> 
   return changes;
 }
 
+void OutlierDetector::learn(std::uint32_t index, Instant until, Duration length, std::string reason) {
+  Backend& backend = backends_[index];
+  if (until <= backend.out_until) return;
+  backend.out_until = until;
+  backend.last_out = length;
+  backend.out = true;
+  backend.reason = std::move(reason);
+}
+
 const std::string* OutlierDetector::reason(std::uint32_t backend, Instant now) const noexcept {
   const Backend& of = backends_[backend];
   return of.out_until > now ? &of.reason : nullptr;

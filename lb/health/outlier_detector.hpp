@@ -55,6 +55,12 @@ class OutlierDetector final {
   /// All counts, now and then: at least a few times a window.
   Changes sample(std::span<const OutlierCounts> counts, Instant now);
 
+  /// What another detector has found out about it: it is out until then (or was), for that long, and why.
+  void learn(std::uint32_t index, Instant until, Duration length, std::string reason);
+  [[nodiscard]] Instant out_until(std::uint32_t backend) const noexcept {
+    return backends_[backend].out_until;
+  }
+
   /// Why the backend is out; null when it is in.
   [[nodiscard]] const std::string* reason(std::uint32_t backend, Instant now) const noexcept;
 

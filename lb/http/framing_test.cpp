@@ -12,18 +12,18 @@
 namespace lb::http {
 namespace {
 
-using Kind = BodyFraming::Kind;
+using FramingKind = BodyFraming::Kind;
 using testing::RequestJudge;
 using testing::ResponseJudge;
 using testing::Verdict;
 
-constexpr BodyFraming kNone{Kind::none, 0};
-constexpr BodyFraming kChunked{Kind::chunked, 0};
-constexpr BodyFraming kUntilClose{Kind::until_close, 0};
-constexpr BodyFraming kTunnel{Kind::tunnel, 0};
+constexpr BodyFraming kNone{FramingKind::none, 0};
+constexpr BodyFraming kChunked{FramingKind::chunked, 0};
+constexpr BodyFraming kUntilClose{FramingKind::until_close, 0};
+constexpr BodyFraming kTunnel{FramingKind::tunnel, 0};
 
 constexpr BodyFraming length(std::uint64_t bytes) {
-  return {Kind::length, bytes};
+  return {FramingKind::length, bytes};
 }
 
 TEST(RequestFraming, ByFields) {

@@ -12,7 +12,7 @@
 namespace lb::http {
 namespace {
 
-using Kind = MaxForwards::Kind;
+using MaxForwardsKind = MaxForwards::Kind;
 
 struct Parsed {
   explicit Parsed(std::string_view text) : bytes(text) { EXPECT_EQ(judge(bytes.view()).status, 0) << text; }
@@ -24,21 +24,21 @@ struct Parsed {
 TEST(MaxForwards, Rfc9110_7_6_2) {
   const struct {
     std::string_view fields;
-    Kind kind;
+    MaxForwardsKind kind;
     std::uint32_t next;
   } cases[] = {
-      {"", Kind::absent, 0},
-      {"Max-Forwards: 0\r\n", Kind::answer, 0},
-      {"Max-Forwards: 00\r\n", Kind::answer, 0},
-      {"max-forwards: 1\r\n", Kind::forward, 0},
-      {"Max-Forwards: 255\r\n", Kind::forward, 254},
-      {"Max-Forwards: 256\r\n", Kind::forward, 255},
-      {"Max-Forwards: 99999999999999999999999999\r\n", Kind::forward, 255},
-      {"Max-Forwards:\r\n", Kind::malformed, 0},
-      {"Max-Forwards: -1\r\n", Kind::malformed, 0},
-      {"Max-Forwards: 0x1\r\n", Kind::malformed, 0},
-      {"Max-Forwards: 1, 1\r\n", Kind::malformed, 0},
-      {"Max-Forwards: 1\r\nMax-Forwards: 1\r\n", Kind::malformed, 0},
+      {"", MaxForwardsKind::absent, 0},
+      {"Max-Forwards: 0\r\n", MaxForwardsKind::answer, 0},
+      {"Max-Forwards: 00\r\n", MaxForwardsKind::answer, 0},
+      {"max-forwards: 1\r\n", MaxForwardsKind::forward, 0},
+      {"Max-Forwards: 255\r\n", MaxForwardsKind::forward, 254},
+      {"Max-Forwards: 256\r\n", MaxForwardsKind::forward, 255},
+      {"Max-Forwards: 99999999999999999999999999\r\n", MaxForwardsKind::forward, 255},
+      {"Max-Forwards:\r\n", MaxForwardsKind::malformed, 0},
+      {"Max-Forwards: -1\r\n", MaxForwardsKind::malformed, 0},
+      {"Max-Forwards: 0x1\r\n", MaxForwardsKind::malformed, 0},
+      {"Max-Forwards: 1, 1\r\n", MaxForwardsKind::malformed, 0},
+      {"Max-Forwards: 1\r\nMax-Forwards: 1\r\n", MaxForwardsKind::malformed, 0},
   };
   for (const auto& c : cases) {
     const Parsed parsed("TRACE / HTTP/1.1\r\nHost: a\r\n" + std::string(c.fields) + "\r\n");

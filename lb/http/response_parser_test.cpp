@@ -14,13 +14,13 @@ using namespace std::string_view_literals;
 using testing::ResponseJudge;
 using testing::Verdict;
 
-struct Case {
+struct ResponseCase {
   const char* rule;
   std::string_view bytes;
   int status = Verdict::kAccepted;
 };
 
-void check(const Case& c) {
+void check(const ResponseCase& c) {
   SCOPED_TRACE(std::string(c.rule) + ": " + testing::readable(c.bytes));
   ResponseJudge judge;
   const Verdict verdict = testing::judge_at_every_cut(judge, c.bytes);
@@ -31,7 +31,7 @@ void check(const Case& c) {
 }
 
 TEST(ResponseParser, StatusLine) {
-  const Case cases[] = {
+  const ResponseCase cases[] = {
       {"9112 4: ordinary", "HTTP/1.1 200 OK\r\n\r\n"},
       {"9112 4: 1.0", "HTTP/1.0 200 OK\r\n\r\n"},
       {"9112 4: empty reason", "HTTP/1.1 200 \r\n\r\n"},
@@ -69,11 +69,11 @@ TEST(ResponseParser, StatusLine) {
       {"HTTP/0.9: a body alone", "<html></html>", 502},
       {"9112 4: SSH", "SSH-2.0-OpenSSH_9.2\r\n", 502},
   };
-  for (const Case& c : cases) check(c);
+  for (const ResponseCase& c : cases) check(c);
 }
 
 TEST(ResponseParser, FieldLinesAreAsStrictAsInRequests) {
-  const Case cases[] = {
+  const ResponseCase cases[] = {
       {"9112 5", "HTTP/1.1 200 OK\r\nX:  y \r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\n"},
       {"9112 5.2: folded line", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", 502},
       {"9112 5.1: space before the colon", "HTTP/1.1 200 OK\r\nX : a\r\n\r\n", 502},
@@ -92,7 +92,7 @@ TEST(ResponseParser, FieldLinesAreAsStrictAsInRequests) {
       {"9110 7.6.1: Connection", "HTTP/1.1 200 OK\r\nConnection: a b\r\n\r\n", 502},
       {"fields that only requests judge", "HTTP/1.1 200 OK\r\nHost: a b\r\nHost: c\r\nExpect: x\r\n\r\n"},
   };
-  for (const Case& c : cases) check(c);
+  for (const ResponseCase& c : cases) check(c);
 }
 
 TEST(ResponseParser, Parts) {

@@ -16,7 +16,7 @@ namespace lb::http {
 namespace {
 
 using namespace std::string_view_literals;
-using Kind = BodyFraming::Kind;
+using SmuggledKind = BodyFraming::Kind;
 using testing::RequestJudge;
 using testing::Verdict;
 
@@ -27,7 +27,7 @@ struct Attack {
   BodyFraming framing = {};
 };
 
-constexpr BodyFraming kChunked{Kind::chunked, 0};
+constexpr BodyFraming kChunked{SmuggledKind::chunked, 0};
 
 const Attack kAttacks[] = {
     // Both lengths (RFC 9112 6.3).
@@ -133,12 +133,12 @@ const Attack kAttacks[] = {
     {"CL: folded", "Content-Length:\r\n 5\r\n", 400},
     {"CL: folded continuation", "Content-Length: 5\r\n 0\r\n", 400},
     {"CL: after a bare LF", "X: y\nContent-Length: 5\r\n", 400},
-    {"CL: octal look is decimal", "Content-Length: 010\r\n", Verdict::kAccepted, {Kind::length, 10}},
+    {"CL: octal look is decimal", "Content-Length: 010\r\n", Verdict::kAccepted, {SmuggledKind::length, 10}},
     {"CL: underscore is another field, and goes no further", "Content_Length: 5\r\n"},
     {"CL: named by Connection is kept",
      "Content-Length: 5\r\nConnection: content-length\r\n",
      Verdict::kAccepted,
-     {Kind::length, 5}},
+     {SmuggledKind::length, 5}},
 
     // The end of the head (RFC 9112 2.2) and the rest.
     {"head ends with LF CR LF", "X: y\n\r\n", 400},
@@ -151,7 +151,7 @@ const Attack kAttacks[] = {
     {"upgrade to h2c with content",
      "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\nContent-Length: 5\r\n",
      Verdict::kAccepted,
-     {Kind::length, 5}},
+     {SmuggledKind::length, 5}},
     {"obfuscated Expect", "Expect: y 100-continue\r\nContent-Length: 5\r\n", 417},
     {"X-Forwarded-For imitated", "X_Forwarded-For: 10.0.0.1\r\n"},
 };
@@ -178,8 +178,9 @@ TEST(Smuggling, Requests) {
     const std::string_view written(out.data(), size);
     EXPECT_EQ(upstream(written).framing, attack.framing) << written;
     const bool has_length = upstream.head->facts.has_content_length;
-    EXPECT_EQ(has_length, attack.framing.kind == Kind::length) << written;
-    EXPECT_EQ(upstream.head->facts.has_transfer_encoding, attack.framing.kind == Kind::chunked) << written;
+    EXPECT_EQ(has_length, attack.framing.kind == SmuggledKind::length) << written;
+    EXPECT_EQ(upstream.head->facts.has_transfer_encoding, attack.framing.kind == SmuggledKind::chunked)
+        << written;
     for (const Field& field : upstream.head->table) {
       EXPECT_EQ(field.name.find('_'), std::string_view::npos) << written;
       EXPECT_FALSE(field.hop_by_hop && field.id != FieldId::transfer_encoding) << written;
@@ -220,8 +221,9 @@ TEST(Smuggling, Responses) {
     const bool host_space = attack.name == "second Host, space before the colon"sv;
     EXPECT_EQ(verdict.status, attack.status == Verdict::kAccepted && !host_space ? Verdict::kAccepted : 502);
     if (verdict.status == Verdict::kAccepted) {
-      EXPECT_EQ(verdict.framing,
-                attack.framing.kind == Kind::none ? (BodyFraming{Kind::until_close, 0}) : attack.framing);
+      EXPECT_EQ(verdict.framing, attack.framing.kind == SmuggledKind::none
+                                     ? (BodyFraming{SmuggledKind::until_close, 0})
+                                     : attack.framing);
     }
   }
 }

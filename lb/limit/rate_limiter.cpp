@@ -7,7 +7,6 @@
 
 #include "lb/base/random.hpp"
 #include "lb/base/result.hpp"
-#include "lb/limit/bucket_table.hpp"
 
 namespace lb {
 namespace {
@@ -36,44 +35,86 @@ std::size_t sets_of(std::size_t buckets) noexcept {
          kBucketsPerSet;
 }
 
+std::uint64_t units_of(Instant now) noexcept {
+  const std::int64_t now_ns = std::max<std::int64_t>(now.time_since_epoch().count(), 0);
+  return static_cast<std::uint64_t>(now_ns) * kUnitsPerNs;
+}
+
 }  // namespace
 
 struct RateLimiter::Impl {
-  Impl(double per_second, std::uint32_t burst, std::size_t buckets_max, std::uint64_t seed_)
+  Impl(double per_second, std::uint32_t burst, std::span<BucketSet> sets_, std::uint64_t seed_)
       : interval(interval_of(per_second)),
-        depth(depth_of(interval, burst)),
+        depth(depth_of(interval_of(per_second), burst)),
         seed(seed_),
-        sets(sets_of(buckets_max)),
-        table(sets) {}
+        sets(sets_),
+        table(sets_) {
+    LB_ASSERT(std::has_single_bit(sets_.size()));
+  }
 
-  std::uint64_t interval;  // a token's worth of time
-  std::uint64_t depth;     // of a full bucket
+  std::atomic<std::uint64_t> interval;  // a token's worth of time
+  std::atomic<std::uint64_t> depth;     // of a full bucket
   std::uint64_t seed;
-  std::vector<BucketSet> sets;
+  std::vector<BucketSet> own;  // where nobody gave us any
+  std::span<BucketSet> sets;
   BucketTable table;
   std::atomic<std::uint64_t> evictions{0};
 };
 
-RateLimiter::RateLimiter(double per_second, std::uint32_t burst, std::size_t buckets_max, std::uint64_t seed)
-    : impl_(std::make_unique<Impl>(per_second, burst, buckets_max, seed)) {}
+RateLimiter::RateLimiter(double per_second, std::uint32_t burst, std::size_t buckets_max,
+                         std::uint64_t seed) {
+  std::vector<BucketSet> own(sets_of(buckets_max));
+  impl_ = std::make_unique<Impl>(per_second, burst, own, seed);
+  impl_->own = std::move(own);  // they stay where they are
+}
+RateLimiter::RateLimiter(double per_second, std::uint32_t burst, std::span<BucketSet> sets,
+                         std::uint64_t seed)
+    : impl_(std::make_unique<Impl>(per_second, burst, sets, seed)) {}
 RateLimiter::~RateLimiter() = default;
 
 RateLimiter::Decision RateLimiter::take(std::uint64_t client_hash, Instant now) noexcept {
-  const std::int64_t now_ns = std::max<std::int64_t>(now.time_since_epoch().count(), 0);
-  const std::uint64_t at = static_cast<std::uint64_t>(now_ns) * kUnitsPerNs;
+  const std::uint64_t at = units_of(now);
   const auto [full_at, evicted] = impl_->table.find(mix64(client_hash ^ impl_->seed), at);
   if (evicted) impl_->evictions.fetch_add(1, std::memory_order_relaxed);
 
+  const std::uint64_t interval = impl_->interval.load(std::memory_order_relaxed);
+  const std::uint64_t latest = at + impl_->depth.load(std::memory_order_relaxed);
   std::uint64_t seen = full_at.load(std::memory_order_relaxed);
   for (;;) {
-    const std::uint64_t taken = std::max(seen, at) + impl_->interval;
-    const std::uint64_t latest = at + impl_->depth;
+    const std::uint64_t taken = std::max(seen, at) + interval;
     if (taken > latest) {
       const std::uint64_t wait_s = (taken - latest + kUnitsPerSecond - 1) / kUnitsPerSecond;
       return {.allowed = false,
               .retry_after_s = static_cast<std::uint32_t>(std::min<std::uint64_t>(wait_s, ~0U))};
     }
     if (full_at.compare_exchange_weak(seen, taken, std::memory_order_relaxed)) return {};
+  }
+}
+
+void RateLimiter::retune(double per_second, std::uint32_t burst) noexcept {
+  const std::uint64_t interval = interval_of(per_second);
+  impl_->interval.store(interval, std::memory_order_relaxed);
+  impl_->depth.store(depth_of(interval, burst), std::memory_order_relaxed);
+}
+
+std::uint64_t RateLimiter::depth() const noexcept {
+  return impl_->depth.load(std::memory_order_relaxed);
+}
+
+void RateLimiter::rescale(std::uint64_t depth_before, Instant now) noexcept {
+  const std::uint64_t depth = impl_->depth.load(std::memory_order_relaxed);
+  if (depth_before == 0 || depth_before == depth) return;
+  const std::uint64_t at = units_of(now);
+  for (BucketSet& set : impl_->sets) {
+    for (auto& full_at : set.full_at) {
+      std::uint64_t seen = full_at.load(std::memory_order_relaxed);
+      if (seen <= at) continue;  // full
+      const auto lacking = static_cast<double>(std::min(seen - at, depth_before));
+      const double scaled = lacking / static_cast<double>(depth_before) * static_cast<double>(depth);
+      // Rounded up; a request that comes between is forgotten rather than the change of all.
+      const std::uint64_t lacks = std::min(static_cast<std::uint64_t>(scaled) + 1, depth);
+      full_at.compare_exchange_strong(seen, at + lacks, std::memory_order_relaxed);
+    }
   }
 }
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "lb/base/random.hpp"
@@ -389,6 +390,56 @@ TEST(RateLimiterDeath, NonsenseIsAProgrammersError) {
   EXPECT_DEATH(RateLimiter(std::numeric_limits<double>::quiet_NaN(), 1), "assertion failed");
   EXPECT_DEATH(RateLimiter(std::numeric_limits<double>::infinity(), 1), "assertion failed");
   EXPECT_DEATH(RateLimiter(1, 0), "assertion failed");
+}
+
+// ---- buckets that outlive a limiter ----
+
+int granted(RateLimiter& limiter, std::uint64_t client, Instant now) {
+  int count = 0;
+  while (limiter.take(client, now).allowed) ++count;
+  return count;
+}
+
+TEST(SharedBuckets, AnotherLimiterGoesOnWhereTheFirstStopped) {
+  const Instant now{std::chrono::hours{1}};
+  std::vector<BucketSet> sets(64);
+  RateLimiter before{1, 10, sets, 7};
+  EXPECT_EQ(granted(before, 42, now), 10);
+  RateLimiter after{1, 10, sets, 7};
+  after.rescale(before.depth(), now);
+  EXPECT_EQ(granted(after, 42, now), 0) << "it has none left, whoever asks";
+  EXPECT_EQ(granted(after, 42, now + std::chrono::seconds{3}), 3);
+  EXPECT_EQ(granted(before, 42, now + std::chrono::seconds{3}), 0) << "both use the same buckets";
+}
+
+TEST(SharedBuckets, AChangeOfRateOrBurstRefillsNone) {
+  const Instant now{std::chrono::hours{1}};
+  for (const auto& [rate, burst] :
+       {std::pair{1.0, 40U}, {100.0, 10U}, {0.01, 10U}, {50.0, 400U}, {1.0, 2U}}) {
+    std::vector<BucketSet> sets(64);
+    RateLimiter before{1, 10, sets, 7};
+    EXPECT_EQ(granted(before, 1, now), 10);
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(before.take(2, now).allowed);
+    RateLimiter after{rate, burst, sets, 7};
+    after.rescale(before.depth(), now);
+    EXPECT_EQ(granted(after, 1, now), 0) << "an empty one stays empty: " << rate << ", " << burst;
+    EXPECT_NEAR(granted(after, 2, now), burst / 2.0, 1) << "half a bucket stays half a bucket";
+    EXPECT_EQ(granted(after, 3, now), static_cast<int>(burst)) << "a full one is full by the new measure";
+  }
+}
+
+TEST(SharedBuckets, GoingBackGivesNothing) {
+  const Instant now{std::chrono::hours{1}};
+  std::vector<BucketSet> sets(64);
+  RateLimiter limiter{1, 10, sets, 7};
+  EXPECT_EQ(granted(limiter, 1, now), 10);
+  for (int i = 0; i < 20; ++i) {
+    const std::uint64_t depth = limiter.depth();
+    limiter.retune(i % 2 == 0 ? 17 : 1, i % 2 == 0 ? 3 : 10);
+    limiter.rescale(depth, now);
+    ASSERT_EQ(granted(limiter, 1, now), 0);
+  }
+  EXPECT_LE(granted(limiter, 1, now + std::chrono::seconds{10}), 10);
 }
 
 }  // namespace

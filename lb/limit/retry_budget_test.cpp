@@ -8,7 +8,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-const Instant kStart{std::chrono::hours{1}};
+const Instant kBudgetStart{std::chrono::hours{1}};
 
 /// Retries granted to `requests_per_second` requests that all want one, over `time`, looked at every
 /// millisecond.
@@ -26,32 +26,32 @@ int granted(RetryBudget& budget, double requests_per_second, Duration time, Inst
 }
 
 TEST(RetryBudget, BeginsWithWhatTimeEarns) {
-  RetryBudget budget{0, 3, kStart};
+  RetryBudget budget{0, 3, kBudgetStart};
   int count = 0;
-  while (budget.take(0, kStart)) ++count;
+  while (budget.take(0, kBudgetStart)) ++count;
   EXPECT_EQ(count, 30);
-  EXPECT_FALSE(budget.take(1'000'000, kStart)) << "a share of 0 earns nothing by requests";
+  EXPECT_FALSE(budget.take(1'000'000, kBudgetStart)) << "a share of 0 earns nothing by requests";
 }
 
 TEST(RetryBudget, RequestsEarnAShareEach) {
-  RetryBudget budget{0.2, 0, kStart};
-  EXPECT_FALSE(budget.take(0, kStart));
-  EXPECT_FALSE(budget.take(4, kStart)) << "0.8";
-  EXPECT_TRUE(budget.take(5, kStart)) << "1.0";
-  EXPECT_FALSE(budget.take(6, kStart));
+  RetryBudget budget{0.2, 0, kBudgetStart};
+  EXPECT_FALSE(budget.take(0, kBudgetStart));
+  EXPECT_FALSE(budget.take(4, kBudgetStart)) << "0.8";
+  EXPECT_TRUE(budget.take(5, kBudgetStart)) << "1.0";
+  EXPECT_FALSE(budget.take(6, kBudgetStart));
 }
 
 TEST(RetryBudget, AStormGetsTheShareAndTheMinimum) {
-  RetryBudget budget{0.2, 10, kStart};
-  Instant now = kStart;
+  RetryBudget budget{0.2, 10, kBudgetStart};
+  Instant now = kBudgetStart;
   std::uint64_t requests = 0;
   granted(budget, 1000, seconds{30}, now, requests);  // what was saved up is gone
   EXPECT_NEAR(granted(budget, 1000, seconds{10}, now, requests), 10 * (0.2 * 1000 + 10), 10);
 }
 
 TEST(RetryBudget, QuietTimesAreSavedUpForTheMemoryAndNoLonger) {
-  RetryBudget budget{0.2, 0, kStart};
-  const Instant later = kStart + seconds{1000};
+  RetryBudget budget{0.2, 0, kBudgetStart};
+  const Instant later = kBudgetStart + seconds{1000};
   std::uint64_t requests = 1'000'000;  // a thousand a second
   int count = 0;
   while (budget.take(requests, later)) ++count;
@@ -59,22 +59,22 @@ TEST(RetryBudget, QuietTimesAreSavedUpForTheMemoryAndNoLonger) {
 }
 
 TEST(RetryBudget, TheSameHoweverOftenItIsLookedAt) {
-  RetryBudget often{0.1, 5, kStart};
-  RetryBudget seldom{0.1, 5, kStart};
-  ASSERT_TRUE(often.take(1, kStart));
-  ASSERT_TRUE(seldom.take(1, kStart));
-  for (int i = 1; i <= 10; ++i) ASSERT_TRUE(often.take(1 + 10 * i, kStart + seconds{i}));
-  ASSERT_TRUE(seldom.take(101, kStart + seconds{10}));
+  RetryBudget often{0.1, 5, kBudgetStart};
+  RetryBudget seldom{0.1, 5, kBudgetStart};
+  ASSERT_TRUE(often.take(1, kBudgetStart));
+  ASSERT_TRUE(seldom.take(1, kBudgetStart));
+  for (int i = 1; i <= 10; ++i) ASSERT_TRUE(often.take(1 + 10 * i, kBudgetStart + seconds{i}));
+  ASSERT_TRUE(seldom.take(101, kBudgetStart + seconds{10}));
   EXPECT_GT(seldom.left(), often.left());
   EXPECT_LT(seldom.left(), often.left() + 10) << "but for the nine that were not spent";
 }
 
 TEST(RetryBudget, AClockThatGoesBackEarnsNothing) {
-  RetryBudget budget{0, 1, kStart};
-  while (budget.take(0, kStart)) continue;
-  EXPECT_FALSE(budget.take(0, kStart - seconds{100}));
-  EXPECT_FALSE(budget.take(0, kStart));
-  EXPECT_TRUE(budget.take(0, kStart + seconds{3}));
+  RetryBudget budget{0, 1, kBudgetStart};
+  while (budget.take(0, kBudgetStart)) continue;
+  EXPECT_FALSE(budget.take(0, kBudgetStart - seconds{100}));
+  EXPECT_FALSE(budget.take(0, kBudgetStart));
+  EXPECT_TRUE(budget.take(0, kBudgetStart + seconds{3}));
 }
 
 }  // namespace

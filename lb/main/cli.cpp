@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <limits>
 #include <string_view>
 
 #include "lb/health/connectivity.hpp"
@@ -37,6 +38,13 @@ void add_serve(CLI::App& app, ServeArgs& args, std::string& log_format) {
       ->type_name("FILE");
   app.add_flag("--fallback-last-good", args.fallback_last_good,
                "When the configuration file is bad at the start, serve the last good one");
+  app.add_option(
+         "--ticket-keys-interval", args.ticket_keys_renewed_after_s,
+         "Seconds after which the keys of TLS session tickets are renewed; a ticket can be used for two "
+         "to three intervals, and at most 24 hours")
+      ->type_name("S")
+      ->check(CLI::Range(0.1, kAskTimeoutMax))
+      ->capture_default_str();
   app.add_option("--seed", args.seed, "Seed of all random choices")->type_name("N");
 }
 
@@ -88,15 +96,36 @@ ProgramArgs parse_args(int argc, const char* const* argv) {
   schema_command->add_flag("--markdown", schema_args.markdown,
                            "Print the reference table of all keys instead");
 
-  AskArgs reload_args{.reload = true};
+  AskArgs reload_args{.what = AskArgs::What::reload};
   CLI::App* reload_command =
       add_ask(app, "reload", "Reload the configuration of a running balancer, and wait for the answer",
               reload_args, 150);
+  reload_command->add_flag(
+      "--wait", reload_args.wait,
+      "Wait until the old generation has drained, and print the whole ledger of the reload");
   reload_command->footer(
-      "Exit status: 0 applied, 1 rejected (the reason is on standard error), 2 not reachable");
+      "Exit status: 0 applied, 1 rejected (the reason is on standard error), 2 not reachable, or with --wait "
+      "not "
+      "over in time");
   AskArgs status_args;
   CLI::App* status_command = add_ask(app, "status", "Show the state of a running balancer", status_args, 10);
-  status_command->footer("Exit status: 0 shown, 2 not reachable");
+  auto* reloads = status_command->add_flag("--reloads", status_args.reloads,
+                                           "Show the ledger of the last 32 reloads instead, a line each");
+  status_command
+      ->add_option("--reload", status_args.reload_number, "Show all that is known of reload number N")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()))
+      ->excludes(reloads);
+  status_command->footer("Exit status: 0 shown, 2 not reachable, or no such reload");
+  AskArgs plan_args{.what = AskArgs::What::plan};
+  CLI::App* plan_command =
+      add_ask(app, "plan", "What a reload with FILE would change and whom it would touch; does nothing",
+              plan_args, 10);
+  plan_command->add_option("FILE", plan_args.file, "Configuration file to be")->required()->type_name("");
+  plan_command->footer(
+      "Exit status: 0 nothing would change, 1 safe, 3 disruptive (the verdict says why), 2 FILE is bad or "
+      "the "
+      "balancer not reachable");
 
   try {
     app.parse(argc, argv);
@@ -109,6 +138,7 @@ ProgramArgs parse_args(int argc, const char* const* argv) {
   if (*schema_command) return schema_args;
   if (*reload_command) return reload_args;
   if (*status_command) return status_args;
+  if (*plan_command) return plan_args;
   if (serve_args.config.empty()) {
     std::fprintf(stderr, "lb: no configuration: start with `lb -c FILE`, or see `lb --help`\n");
     return ExitArgs{kExitUsage};

@@ -10,6 +10,8 @@
 #include <string>
 #include <variant>
 
+#include "lb/admin/text_style.hpp"
+
 namespace lb {
 
 inline constexpr int kExitUsage = 2;
@@ -23,6 +25,7 @@ struct ServeArgs {
   std::optional<std::string> access_log{};
   std::string last_good{};
   bool fallback_last_good = false;
+  double ticket_keys_renewed_after_s = 12.0 * 3600;
   std::optional<std::uint64_t> seed{};
 };
 struct CheckArgs {
@@ -38,14 +41,19 @@ struct DiffArgs {
 struct SchemaArgs {
   bool markdown = false;
 };
-/// `lb reload` and `lb status`: which balancer, and how to show its answer.
+/// `lb reload`, `lb status` and `lb plan`: which balancer, what of it, and how to show its answer.
 struct AskArgs {
-  bool reload = false;
+  enum class What : std::uint8_t { reload, status, plan };
+  What what = What::status;
   std::string pid_file{};
   std::string control{};
   std::string config{};
-  double timeout_s = 0;
+  double timeout_s = 0;  // for each answer
   bool json = false;
+  bool wait = false;               // reload: until its drain is over
+  bool reloads = false;            // status: the ledger
+  std::int64_t reload_number = 0;  // status: of it this one; 0: none
+  std::string file{};              // plan: the configuration to be
 };
 /// Nothing more to do: help, version, or a mistake that has been told.
 struct ExitArgs {
@@ -62,6 +70,9 @@ int check(const CheckArgs& args);
 int diff(const DiffArgs& args);
 int schema(const SchemaArgs& args);
 int ask(const AskArgs& args);
+
+/// Colours only on a terminal that has them, and not with NO_COLOR (https://no-color.org).
+TextStyle text_style(int fd);
 
 /// The whole program.
 int run_program(int argc, char** argv);

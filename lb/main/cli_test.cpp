@@ -48,19 +48,26 @@ TEST(Cli, Subcommands) {
   EXPECT_EQ(std::get<DiffArgs>(parse({"diff", "a", "b"})).after, "b");
   EXPECT_FALSE(std::get<SchemaArgs>(parse({"schema"})).markdown);
   const auto reload = std::get<AskArgs>(parse({"reload", "--pid-file", "p", "--timeout", "2.5", "--json"}));
-  EXPECT_TRUE(reload.reload);
+  EXPECT_EQ(reload.what, AskArgs::What::reload);
+  EXPECT_FALSE(reload.wait);
   EXPECT_EQ(reload.pid_file, "p");
   EXPECT_EQ(reload.timeout_s, 2.5);
   EXPECT_TRUE(reload.json);
   const auto status = std::get<AskArgs>(parse({"status", "-c", "f"}));
-  EXPECT_FALSE(status.reload);
+  EXPECT_EQ(status.what, AskArgs::What::status);
   EXPECT_EQ(status.config, "f");
+  EXPECT_TRUE(std::get<AskArgs>(parse({"reload", "-c", "f", "--wait"})).wait);
+  EXPECT_TRUE(std::get<AskArgs>(parse({"status", "-c", "f", "--reloads"})).reloads);
+  EXPECT_EQ(std::get<AskArgs>(parse({"status", "-c", "f", "--reload", "7"})).reload_number, 7);
+  const auto plan = std::get<AskArgs>(parse({"plan", "next", "-c", "f"}));
+  EXPECT_EQ(plan.what, AskArgs::What::plan);
+  EXPECT_EQ(plan.file, "next");
 }
 
 TEST(Cli, HelpAndVersionEverywhere) {
   EXPECT_EQ(mistake({"--help"}), 0);
   EXPECT_EQ(mistake({"--version"}), 0);
-  for (const char* command : {"check", "diff", "schema", "reload", "status"})
+  for (const char* command : {"check", "diff", "schema", "reload", "status", "plan"})
     EXPECT_EQ(mistake({command, "--help"}), 0);
 }
 
@@ -76,6 +83,9 @@ TEST(Cli, Mistakes) {
   EXPECT_EQ(mistake({"reload", "--timeout", "0"}), 2);
   EXPECT_EQ(mistake({"reload", "--timeout", "-1"}), 2);
   EXPECT_EQ(mistake({"status", "check"}), 2);
+  EXPECT_EQ(mistake({"status", "-c", "f", "--reload", "0"}), 2);
+  EXPECT_EQ(mistake({"status", "-c", "f", "--reloads", "--reload", "3"}), 2);
+  EXPECT_EQ(mistake({"plan", "-c", "f"}), 2);
 }
 
 /// Captures what a subcommand prints.
@@ -151,7 +161,7 @@ TEST_F(CommandTest, SchemaAndReference) {
 }
 
 TEST_F(CommandTest, AskingNobody) {
-  Ran r = ran([] { return ask({.reload = true, .timeout_s = 1}); });
+  Ran r = ran([] { return ask({.what = AskArgs::What::reload, .timeout_s = 1}); });
   EXPECT_EQ(r.code, 2);
   EXPECT_NE(r.err.find("which balancer?"), std::string::npos);
   r = ran([&] { return ask({.pid_file = folder_ / "lb.pid", .timeout_s = 1}); });

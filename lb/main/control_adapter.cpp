@@ -6,6 +6,20 @@
 namespace lb {
 namespace {
 
+ControlRequest::Kind kind_of(ControlCommand command) noexcept {
+  switch (command) {
+    case ControlCommand::reload:
+      return ControlRequest::Kind::reload;
+    case ControlCommand::reloads:
+      return ControlRequest::Kind::reloads;
+    case ControlCommand::plan:
+      return ControlRequest::Kind::plan;
+    case ControlCommand::status:
+      break;
+  }
+  return ControlRequest::Kind::status;
+}
+
 class ControlServerPort final : public ControlPort {
  public:
   explicit ControlServerPort(std::unique_ptr<ControlServer> server) : server_(std::move(server)) {}
@@ -17,8 +31,9 @@ class ControlServerPort final : public ControlPort {
     for (const auto& event : server_->poll(now)) {
       ControlRequest request{.kind = ControlRequest::Kind::left, .caller = event.caller, .pid = event.pid};
       if (event.kind == ControlServer::Event::Kind::request) {
-        request.kind = event.command == ControlCommand::reload ? ControlRequest::Kind::reload
-                                                               : ControlRequest::Kind::status;
+        request.kind = kind_of(event.query.command);
+        request.number = event.query.number;
+        request.wait = event.query.wait;
       }
       requests.push_back(request);
     }

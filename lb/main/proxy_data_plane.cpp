@@ -15,15 +15,21 @@ class ProxyDataPlane final : public DataPlane {
       proxy_->start_drain(handoff);
     }
   }
+  void park(const Config* successor) override { proxy_->park(successor); }
+  void let_go() override { proxy_->let_go(); }
+  void resume(std::vector<ListeningSocket> more) override { proxy_->resume(std::move(more)); }
+  std::vector<ListenerProbe> probe(Duration timeout) override { return proxy_->probe(timeout); }
   int handed_fd() const override { return proxy_->handed_fd(); }
-  std::vector<HandedClient> take_handed() override { return proxy_->take_handed(); }
+  std::vector<HandedConnection> take_handed() override { return proxy_->take_handed(); }
+  void pause_handoff(bool paused) override { proxy_->pause_handoff(paused); }
   void give_up_handoff() override { proxy_->give_up_handoff(); }
-  void adopt(std::vector<HandedClient> clients) override { proxy_->adopt(std::move(clients)); }
+  void adopt(std::vector<HandedConnection> connections) override { proxy_->adopt(std::move(connections)); }
   int drained_fd() const override { return proxy_->drained_fd(); }
   DrainReport drain_report() const override { return proxy_->drain_report(); }
   Result<void> reopen_logs() override { return proxy_->reopen_logs(); }
   CounterTotals counters() const override { return proxy_->counters(); }
   std::vector<Proxy::BackendStatus> backends() const override { return proxy_->backends(); }
+  Census census() const override { return proxy_->census(); }
 
  private:
   std::unique_ptr<Proxy> proxy_;

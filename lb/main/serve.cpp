@@ -1,10 +1,9 @@
 // `lb -c FILE`: the supervisor with everything wired to it.
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
-#include <string_view>
 
 #include "lb/main/cli.hpp"
 #include "lb/main/control_adapter.hpp"
@@ -12,14 +11,6 @@
 
 namespace lb {
 namespace {
-
-bool wants_colour(const ServeArgs& args) {
-  const char* no_colour = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  return args.log.empty() && !args.log_json && ::isatty(STDERR_FILENO) == 1 &&
-         (no_colour == nullptr || no_colour[0] == '\0') && term != nullptr &&
-         std::string_view{term} != "dumb";
-}
 
 /// Of a run that was not given one; it is logged, so that any run can be repeated.
 std::uint64_t random_seed() {
@@ -31,7 +22,7 @@ std::uint64_t random_seed() {
 
 int serve(const ServeArgs& args, const char* argv0) {
   const LogFormat format = args.log_json ? LogFormat::json : LogFormat::text;
-  const bool colour = wants_colour(args);
+  const bool colour = args.log.empty() && !args.log_json && text_style(STDERR_FILENO).colour;
   auto log = EventLog::open({.format = format, .path = args.log, .role = "supervisor", .colour = colour});
   if (!log) {
     std::fprintf(stderr, "lb: %s\n", log.error().message.c_str());
@@ -52,6 +43,7 @@ int serve(const ServeArgs& args, const char* argv0) {
        .last_good_path =
            args.last_good.empty() && args.fallback_last_good ? args.config + ".last-good" : args.last_good,
        .fallback_last_good = args.fallback_last_good,
+       .ticket_keys_renewed_after = Milliseconds{std::llround(args.ticket_keys_renewed_after_s * 1000)},
        .seed = args.seed.value_or(random_seed()),
        .version = LB_VERSION},
       events);

@@ -16,6 +16,10 @@ namespace lb {
   X(proxy_headers_refused, "connections reset: PROXY header missing, bad or not trusted") \
   X(handed_over, "idle client connections handed to the next generation")                 \
   X(adopted, "client connections adopted from another generation")                        \
+  X(tunnels_handed_over, "tunnels handed to the next generation")                         \
+  X(tunnels_adopted, "tunnels adopted from another generation")                           \
+  X(upstreams_handed_over, "idle backend connections handed to the next generation")      \
+  X(upstreams_adopted, "idle backend connections adopted from another generation")        \
   X(requests, "requests whose head was read")                                             \
   X(requests_in_flight, "requests being served now (gauge)")                              \
   X(responses_2xx, "responses sent with status 2xx")                                      \
@@ -41,6 +45,7 @@ namespace lb {
   X(upstream_tls_failures, "TLS handshakes with backends that failed")                    \
   X(tunnels, "connections upgraded to tunnels")                                           \
   X(tunnels_open, "tunnels open now (gauge)")                                             \
+  X(tunnels_removed, "tunnels reset because their backend was removed (on_removal)")      \
   X(bytes_from_clients, "bytes received from clients")                                    \
   X(bytes_to_clients, "bytes sent to clients")                                            \
   X(accept_errors, "accept calls that failed, out of descriptors for example")            \

@@ -11,7 +11,7 @@
 namespace lb {
 namespace {
 
-using Kind = AddressBook::Change::Kind;
+using ChangeKind = AddressBook::Change::Kind;
 
 const Instant kNow{std::chrono::hours{1}};
 constexpr Milliseconds kBudget{5000};
@@ -82,7 +82,7 @@ TEST(AddressBook, FollowsItsName) {
   zone->set("app", {"127.0.0.2", "127.0.0.3"});
   const auto changes = book.refresh(kBudget, false);
   ASSERT_EQ(changes.size(), 1U);
-  EXPECT_EQ(changes[0].kind, Kind::moved);
+  EXPECT_EQ(changes[0].kind, ChangeKind::moved);
   EXPECT_EQ(changes[0].addresses, "127.0.0.2:80 127.0.0.3:80");
   EXPECT_FALSE(book.is_current(0, key("127.0.0.1", 80)));
   EXPECT_TRUE(book.is_current(0, key("127.0.0.2", 80)));
@@ -95,14 +95,14 @@ TEST(AddressBook, ANameThatStopsResolvingKeepsItsAddresses) {
   zone->set("app", {});
   auto changes = book.refresh(kBudget, false);
   ASSERT_EQ(changes.size(), 1U);
-  EXPECT_EQ(changes[0].kind, Kind::lost);
+  EXPECT_EQ(changes[0].kind, ChangeKind::lost);
   EXPECT_EQ(changes[0].addresses, "127.0.0.1:80");
   EXPECT_TRUE(book.refresh(kBudget, true).empty()) << "told once";
   EXPECT_EQ(turns(book, 0, 1), "127.0.0.1:80 ");
   zone->set("app", {"127.0.0.9"});
   changes = book.refresh(kBudget, true);
   ASSERT_EQ(changes.size(), 1U);
-  EXPECT_EQ(changes[0].kind, Kind::found);
+  EXPECT_EQ(changes[0].kind, ChangeKind::found);
   EXPECT_EQ(turns(book, 0, 1), "127.0.0.9:80 ");
   EXPECT_TRUE(book.refresh(kBudget, true).empty());
 }

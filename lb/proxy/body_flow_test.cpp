@@ -11,7 +11,7 @@
 namespace lb {
 namespace {
 
-using Kind = http::BodyFraming::Kind;
+using FramingKind = http::BodyFraming::Kind;
 
 std::string text(const Gather& gather) {
   std::string all;
@@ -42,7 +42,7 @@ std::string run(BodyFlow& flow, std::string_view input, std::size_t step, std::s
 
 TEST(BodyFlow, LengthStopsAtItsEndHoweverItIsCut) {
   for (std::size_t step = 1; step <= 12; ++step) {
-    BodyFlow flow{{Kind::length, 5}, {Kind::length, 5}};
+    BodyFlow flow{{FramingKind::length, 5}, {FramingKind::length, 5}};
     std::string rest;
     EXPECT_EQ(run(flow, "helloGET /", step, rest), "hello");
     EXPECT_EQ(rest, "GET /");
@@ -53,7 +53,7 @@ TEST(BodyFlow, LengthStopsAtItsEndHoweverItIsCut) {
 
 TEST(BodyFlow, ChunkedIsDecodedForAnOldClientHoweverItIsCut) {
   for (std::size_t step = 1; step <= 30; ++step) {
-    BodyFlow flow{{Kind::chunked}, {Kind::until_close}};
+    BodyFlow flow{{FramingKind::chunked}, {FramingKind::until_close}};
     std::string rest;
     EXPECT_EQ(run(flow, "5;a=b\r\nhello\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\nnext", step, rest), "helloabc");
     EXPECT_EQ(rest, "next");
@@ -61,17 +61,19 @@ TEST(BodyFlow, ChunkedIsDecodedForAnOldClientHoweverItIsCut) {
 }
 
 TEST(BodyFlow, OnlyBytesThatStayAsTheyAreMayPassUnseen) {
-  EXPECT_EQ((BodyFlow{{Kind::length, 5}, {Kind::length, 5}}.raw_bytes_left()), 5U);
-  EXPECT_EQ((BodyFlow{{Kind::until_close}, {Kind::until_close}}.raw_bytes_left()), ~std::uint64_t{0});
-  EXPECT_EQ((BodyFlow{{Kind::length, 5}, {Kind::none}}.raw_bytes_left()), 0U);  // dropped, not passed on
-  EXPECT_EQ((BodyFlow{{Kind::chunked}, {Kind::chunked}}.raw_bytes_left()), 0U);
-  EXPECT_EQ((BodyFlow{{Kind::chunked}, {Kind::until_close}}.raw_bytes_left()), 0U);
-  EXPECT_EQ((BodyFlow{{Kind::until_close}, {Kind::chunked}}.raw_bytes_left()), 0U);
+  EXPECT_EQ((BodyFlow{{FramingKind::length, 5}, {FramingKind::length, 5}}.raw_bytes_left()), 5U);
+  EXPECT_EQ((BodyFlow{{FramingKind::until_close}, {FramingKind::until_close}}.raw_bytes_left()),
+            ~std::uint64_t{0});
+  EXPECT_EQ((BodyFlow{{FramingKind::length, 5}, {FramingKind::none}}.raw_bytes_left()),
+            0U);  // dropped, not passed on
+  EXPECT_EQ((BodyFlow{{FramingKind::chunked}, {FramingKind::chunked}}.raw_bytes_left()), 0U);
+  EXPECT_EQ((BodyFlow{{FramingKind::chunked}, {FramingKind::until_close}}.raw_bytes_left()), 0U);
+  EXPECT_EQ((BodyFlow{{FramingKind::until_close}, {FramingKind::chunked}}.raw_bytes_left()), 0U);
   EXPECT_EQ(BodyFlow{}.raw_bytes_left(), 0U);
 }
 
 TEST(BodyFlow, PassedAndFedBytesCountTogether) {
-  BodyFlow flow{{Kind::length, 10}, {Kind::length, 10}};
+  BodyFlow flow{{FramingKind::length, 10}, {FramingKind::length, 10}};
   std::string rest;
   EXPECT_EQ(run(flow, "abc", 3, rest), "abc");
   flow.pass(5);
@@ -92,7 +94,7 @@ TEST(BodyFlow, ManyTinyChunksDoNotOverflowOneWrite) {
   }
   input += "0\r\n\r\n";
   expected += "0\r\n\r\n";
-  BodyFlow flow{{Kind::chunked}, {Kind::chunked}};
+  BodyFlow flow{{FramingKind::chunked}, {FramingKind::chunked}};
   std::string rest;
   EXPECT_EQ(run(flow, input, input.size(), rest), expected);
 }
@@ -100,7 +102,7 @@ TEST(BodyFlow, ManyTinyChunksDoNotOverflowOneWrite) {
 TEST(BodyFlow, LargeChunksAreReferencedNotCopied) {
   const std::string payload(100'000, 'p');
   const std::string input = "186a0\r\n" + payload + "\r\n0\r\n\r\n";
-  BodyFlow flow{{Kind::chunked}, {Kind::chunked}};
+  BodyFlow flow{{FramingKind::chunked}, {FramingKind::chunked}};
   Gather gather;
   EXPECT_EQ(flow.feed(input, gather).consumed, input.size());
   EXPECT_EQ(text(gather), input);
@@ -109,11 +111,11 @@ TEST(BodyFlow, LargeChunksAreReferencedNotCopied) {
 
 TEST(BodyFlow, UntilCloseEndsWithTheConnectionOthersAreCutShort) {
   Gather gather;
-  BodyFlow open{{Kind::until_close}, {Kind::chunked}};
+  BodyFlow open{{FramingKind::until_close}, {FramingKind::chunked}};
   open.feed("abc", gather);
   EXPECT_TRUE(open.feed_eof(gather));
   EXPECT_EQ(text(gather), "3\r\nabc\r\n0\r\n\r\n");
-  BodyFlow cut{{Kind::length, 10}, {Kind::length, 10}};
+  BodyFlow cut{{FramingKind::length, 10}, {FramingKind::length, 10}};
   cut.feed("abc", gather);
   EXPECT_FALSE(cut.feed_eof(gather));
 }
@@ -121,7 +123,7 @@ TEST(BodyFlow, UntilCloseEndsWithTheConnectionOthersAreCutShort) {
 TEST(BodyFlow, BrokenChunksFail) {
   for (const char* input :
        {"zz\r\n", "5\r\nhelloX", "\r\n", "5\nhello", "-1\r\n", "ffffffffffffffffff\r\n"}) {
-    BodyFlow flow{{Kind::chunked}, {Kind::chunked}};
+    BodyFlow flow{{FramingKind::chunked}, {FramingKind::chunked}};
     Gather gather;
     EXPECT_TRUE(flow.feed(input, gather).failed) << input;
   }

@@ -19,6 +19,7 @@
 #include "lb/net/socket_address.hpp"
 #include "lb/proxy/body_flow.hpp"
 #include "lb/proxy/byte_queue.hpp"
+#include "lb/proxy/handed_connection.hpp"
 #include "lb/proxy/outbox.hpp"
 #include "lb/tls/session.hpp"
 
@@ -76,6 +77,9 @@ struct ClientConnection {
   bool counted = false;        // in WorkerShared::connection_counter
   bool linger = false;         // close by lingering: the client may still be sending
   bool resume_queued = false;  // in Worker::resume_
+  bool leaving = false;        // in Worker::leaving_
+  bool was_busy = false;       // when handing over began
+  bool stays = false;          // the successor refused it
 };
 
 struct UpstreamConnection {
@@ -99,6 +103,11 @@ struct UpstreamConnection {
   UpstreamConnection* age_older = nullptr;
 };
 
+/// Where the tunnel of another generation goes whose backend is none of ours. nullptr for all others.
+struct TunnelOrigin {
+  BackendIdentity backend{};
+};
+
 /// Attempts at different backends for one request.
 inline constexpr std::size_t kAttemptsMax = 8;
 /// Times that one request is sent again which a backend may have seen: one that makes backends fall over is
@@ -115,6 +124,7 @@ struct Exchange {
   std::uint64_t hash_key = 0;            // what choosing goes by; 0: the client's address
   OwnedTimer timer;                      // connect, response, body progress, tunnel idle
   Instant started{};
+  Instant dispatched{};  // to the backend that it is with
 
   http::Method method = http::Method::get;
   std::uint8_t client_minor_version = 1;
@@ -156,11 +166,13 @@ struct Exchange {
   BodyFlow response_body;
   std::uint64_t tunnel_bytes_in = 0;   // from the client, once it is a tunnel
   std::uint64_t tunnel_bytes_out = 0;  // to the client
+  Instant tunnel_ends_at = kNever;     // its backend was removed, and its time is measured
+  std::unique_ptr<TunnelOrigin> origin;
 
   // For the access log only; empty when there is none.
   std::string log_method;
   std::string log_target;
-  std::string_view logged_backend = "-";  // lives in the set's configuration
+  std::string_view logged_backend = "-";  // lives in the set's configuration, or in `origin`
 };
 
 }  // namespace lb

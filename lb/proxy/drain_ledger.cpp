@@ -48,27 +48,66 @@ void DrainLedger::release(std::size_t n) {
   check_over();
 }
 
+std::size_t DrainLedger::room() const {
+  const std::scoped_lock lock{mutex_};
+  return paused_ || queue_.size() >= kQueueMax ? 0 : kQueueMax - queue_.size();
+}
+
+void DrainLedger::pause(bool paused) {
+  const std::scoped_lock lock{mutex_};
+  paused_ = paused;
+  note_room();
+}
+
+void DrainLedger::note_room() noexcept {
+  has_room_.store(!paused_ && queue_.size() < kQueueMax, std::memory_order_relaxed);
+}
+
 /// The caller holds the ledger, so that the drain cannot be over before its connections are here.
-void DrainLedger::queue(std::vector<HandedClient> clients) {
-  if (clients.empty()) return;
+void DrainLedger::queue(std::vector<HandedConnection> connections) {
+  if (connections.empty()) return;
   const std::scoped_lock lock{mutex_};
   LB_ASSERT(held_ > 0);
   if (queue_.empty()) {
-    queue_ = std::move(clients);
+    queue_ = std::move(connections);
     set_readable(handed_);
   } else {
-    queue_.insert(queue_.end(), std::make_move_iterator(clients.begin()),
-                  std::make_move_iterator(clients.end()));
+    queue_.insert(queue_.end(), std::make_move_iterator(connections.begin()),
+                  std::make_move_iterator(connections.end()));
   }
+  note_room();
 }
 
-std::vector<HandedClient> DrainLedger::take() {
+std::vector<HandedConnection> DrainLedger::take() {
   const std::scoped_lock lock{mutex_};
   if (queue_.empty()) return {};
   clear_readable(handed_);
-  std::vector<HandedClient> taken = std::exchange(queue_, {});
+  std::vector<HandedConnection> taken = std::exchange(queue_, {});
+  note_room();
   check_over();
   return taken;
+}
+
+bool DrainLedger::wants_forced() const {
+  const std::scoped_lock lock{mutex_};
+  return forced_.size() < kForcedMax;
+}
+
+void DrainLedger::forced(ForceClosed closed) {
+  const std::scoped_lock lock{mutex_};
+  if (forced_.size() < kForcedMax) forced_.push_back(std::move(closed));
+}
+
+std::vector<ForceClosed> DrainLedger::all_forced() const {
+  const std::scoped_lock lock{mutex_};
+  return forced_;
+}
+
+void DrainLedger::reset() {
+  const std::scoped_lock lock{mutex_};
+  LB_ASSERT(queue_.empty());
+  held_ = 0;
+  if (std::exchange(over_since_, kNever) != kNever) clear_readable(drained_);
 }
 
 Instant DrainLedger::over_since() const {

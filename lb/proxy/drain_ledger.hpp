@@ -4,6 +4,7 @@
 // thread polls. Thread-safe; used in a drain only, so never on the path of a request outside of one.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <mutex>
 #include <vector>
@@ -11,7 +12,8 @@
 #include "lb/base/fd.hpp"
 #include "lb/base/result.hpp"
 #include "lb/base/time.hpp"
-#include "lb/proxy/handed_client.hpp"
+#include "lb/proxy/census.hpp"
+#include "lb/proxy/handed_connection.hpp"
 
 namespace lb {
 
@@ -29,20 +31,42 @@ class DrainLedger final {
   void hold(std::size_t n);
   void release(std::size_t n);
 
-  void queue(std::vector<HandedClient> clients);
-  std::vector<HandedClient> take();
+  /// As many more may be queued now: a queue stays short, so that a connection is out of everybody's hands
+  /// for a moment only, and those that do not fit are served meanwhile. 0 while paused.
+  [[nodiscard]] std::size_t room() const;
+  /// The same without a lock, for those who only want to know whether to bother; may be a moment old.
+  [[nodiscard]] bool has_room() const noexcept { return has_room_.load(std::memory_order_relaxed); }
+  /// Nothing is to be queued for the time being. What is queued stays.
+  void pause(bool paused);
+
+  void queue(std::vector<HandedConnection> connections);
+  std::vector<HandedConnection> take();
+
+  /// One that drain_timeout closed while it was busy; the first kForcedMax are kept.
+  static constexpr std::size_t kForcedMax = 32;
+  [[nodiscard]] bool wants_forced() const;
+  void forced(ForceClosed closed);
+  [[nodiscard]] std::vector<ForceClosed> all_forced() const;
+
+  /// The drain is called off: nobody holds it, and it is not over. The queue has been taken.
+  void reset();
 
   /// When the drain was over; kNever while it is not.
   [[nodiscard]] Instant over_since() const;
 
  private:
+  static constexpr std::size_t kQueueMax = 128;
   void check_over();
+  void note_room() noexcept;
 
   Fd drained_;
   Fd handed_;
   mutable std::mutex mutex_;
   std::size_t held_ = 0;
-  std::vector<HandedClient> queue_;
+  std::vector<HandedConnection> queue_;
+  bool paused_ = false;
+  std::atomic<bool> has_room_{true};
+  std::vector<ForceClosed> forced_;
   Instant over_since_ = kNever;
 };
 

@@ -12,9 +12,10 @@ bool readable(int fd) {
   return ::poll(&p, 1, 0) == 1;
 }
 
-std::vector<HandedClient> clients(std::size_t count) {
-  std::vector<HandedClient> made;
-  for (std::size_t i = 0; i < count; ++i) made.push_back({Fd{::eventfd(0, EFD_CLOEXEC)}, i});
+std::vector<HandedConnection> clients(std::size_t count) {
+  std::vector<HandedConnection> made;
+  for (std::size_t i = 0; i < count; ++i)
+    made.push_back({.fd = Fd{::eventfd(0, EFD_CLOEXEC)}, .requests = i});
   return made;
 }
 

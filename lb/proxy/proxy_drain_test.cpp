@@ -19,19 +19,19 @@ using wire::ScriptedBackend;
 using wire::to_backend;
 using wire::Wire;
 
-constexpr std::string_view kGet = "GET /a?b=c HTTP/1.1\r\nHost: example.org\r\nUser-Agent: t\r\n\r\n";
-constexpr std::string_view kHello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-B: 1\r\n\r\nhello";
+constexpr std::string_view kGetDrain = "GET /a?b=c HTTP/1.1\r\nHost: example.org\r\nUser-Agent: t\r\n\r\n";
+constexpr std::string_view kHelloDrain = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-B: 1\r\n\r\nhello";
 
 TEST(ProxyDrain, AnIdleConnectionIsNotClosedAtOnceAndItsNextResponseSaysClose) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloDrain)};
   Config config = to_backend(backend.port());
   config.timeouts.quiet = Milliseconds{5000};
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetDrain);
   EXPECT_THAT(client.read_message(), Not(HasSubstr("Connection: close")));
   proxy->start_drain();
-  client.send(kGet);
+  client.send(kGetDrain);
   const std::string last = client.read_message();
   EXPECT_THAT(last, EndsWith("hello"));
   EXPECT_THAT(last, HasSubstr("Connection: close\r\n"));
@@ -43,12 +43,12 @@ TEST(ProxyDrain, AnIdleConnectionIsNotClosedAtOnceAndItsNextResponseSaysClose) {
 }
 
 TEST(ProxyDrain, AQuietConnectionIsClosedAfterAWhile) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloDrain)};
   Config config = to_backend(backend.port());
   config.timeouts.quiet = Milliseconds{50};
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetDrain);
   client.read_message();
   proxy->start_drain();
   EXPECT_TRUE(client.at_end());
@@ -62,11 +62,11 @@ TEST(ProxyDrain, ARequestInFlightIsAnswered) {
   ScriptedBackend backend{[gate](Wire& wire) {
     if (wire.read_until("\r\n\r\n").empty()) return;
     gate.wait();
-    wire.send(kHello);
+    wire.send(kHelloDrain);
   }};
   ProxyUnderTest proxy{to_backend(backend.port())};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetDrain);
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
   proxy->start_drain();
   go.set_value();
@@ -81,12 +81,12 @@ TEST(ProxyDrain, PipelinedRequestsThatAreHereAreAllAnswered) {
   ScriptedBackend backend{[gate](Wire& wire) {
     while (!wire.read_until("\r\n\r\n").empty()) {
       gate.wait();
-      wire.send(kHello);
+      wire.send(kHelloDrain);
     }
   }};
   ProxyUnderTest proxy{to_backend(backend.port())};
   Wire client = proxy.connect();
-  client.send(std::string{kGet} + std::string{kGet} + std::string{kGet});
+  client.send(std::string{kGetDrain} + std::string{kGetDrain} + std::string{kGetDrain});
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
   proxy->start_drain();
   go.set_value();
@@ -103,14 +103,14 @@ TEST(ProxyDrain, APipelinedRequestThatTheKernelStillHoldsIsAnsweredToo) {
   ScriptedBackend backend{[gate](Wire& wire) {
     while (!wire.read_until("\r\n\r\n").empty()) {
       gate.wait();
-      wire.send(kHello);
+      wire.send(kHelloDrain);
     }
   }};
   ProxyUnderTest proxy{to_backend(backend.port())};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetDrain);
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
-  client.send(kGet);  // not read while the first is in flight
+  client.send(kGetDrain);  // not read while the first is in flight
   proxy->start_drain();
   go.set_value();
   EXPECT_THAT(client.read_message(), EndsWith("hello"));
@@ -125,7 +125,7 @@ TEST(ProxyDrain, WhatOutlivesTheDrainTimeoutIsClosedAndCounted) {
   config.drain_timeout = Milliseconds{100};
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetDrain);
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
   proxy->start_drain();
   EXPECT_TRUE(client.at_end());
@@ -138,10 +138,10 @@ TEST(ProxyDrain, RequestsOnOldConnectionsGoToTheSuccessorsBackends) {
   ScriptedBackend after{always("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nafter")};
   ProxyUnderTest proxy{to_backend(before.port())};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetDrain);
   ASSERT_THAT(client.read_message(), EndsWith("before"));
   reload_start_drain(*proxy, std::make_shared<const Config>(to_backend(after.port())));
-  client.send(kGet);
+  client.send(kGetDrain);
   EXPECT_THAT(client.read_message(), EndsWith("after"));
   client.close();
   EXPECT_TRUE(proxy.drained());
@@ -153,18 +153,18 @@ TEST(ProxyDrain, EachFurtherSuccessorTakesOverWhileARequestOfTheFirstSetStillRun
   ScriptedBackend slow{[gate](Wire& wire) {
     if (wire.read_until("\r\n\r\n").empty()) return;
     gate.wait();
-    wire.send(kHello);
+    wire.send(kHelloDrain);
   }};
   ProxyUnderTest proxy{to_backend(slow.port())};
   Wire waiting = proxy.connect();
   Wire client = proxy.connect();
-  waiting.send(kGet);
+  waiting.send(kGetDrain);
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
   for (int i = 0; i < 5; ++i) {
     const std::string body = std::to_string(i);
     ScriptedBackend next{always("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + body)};
     proxy->set_successor(std::make_shared<const Config>(to_backend(next.port())));
-    client.send(kGet);
+    client.send(kGetDrain);
     EXPECT_THAT(client.read_message(), EndsWith(body));
     proxy->set_successor(std::make_shared<const Config>(to_backend(slow.port())));  // lets `next` go
   }
@@ -173,7 +173,7 @@ TEST(ProxyDrain, EachFurtherSuccessorTakesOverWhileARequestOfTheFirstSetStillRun
 }
 
 TEST(ProxyDrain, TheListenerStaysOpenForItsOtherHolders) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloDrain)};
   auto opened = open_listener_shards(Endpoint{.host = "127.0.0.1"}, 1, {});
   const Fd held = opened->front().fd.duplicate();
   const std::string text = *local_address_text(held.get());
@@ -186,7 +186,7 @@ TEST(ProxyDrain, TheListenerStaysOpenForItsOtherHolders) {
   (*proxy)->start();
   (*proxy)->start_drain();
   Wire late = Wire::connect_to(port);  // queued by the kernel: no refusal, no reset
-  late.send(kGet);
+  late.send(kGetDrain);
   const Fd accepted{::accept4(held.get(), nullptr, nullptr, SOCK_CLOEXEC)};
   EXPECT_TRUE(accepted);
 }

@@ -39,8 +39,8 @@ using wire::ScriptedBackend;
 using wire::to_backend;
 using wire::Wire;
 
-constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
-constexpr std::string_view kHello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+constexpr std::string_view kGetFaults = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+constexpr std::string_view kHelloFaults = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 /// A port on which nobody listens; the kernel does not give it away while `holder` lives.
 std::uint16_t refusing_port(Fd& holder) {
@@ -83,7 +83,7 @@ TEST(ProxyFaults, ABodyOfManyChunksThatCameAtOnceIsForwardedWhole) {
   ScriptedBackend backend{[opened](Wire& wire) {
     wire.read_until("\r\n\r\n");
     opened.wait();
-    wire.send(kHello);
+    wire.send(kHelloFaults);
     wire.read_until("\r\n\r\n");
     const std::string body = wire.read_until("\r\n0\r\n\r\n");
     const std::string length = std::to_string(body.size());
@@ -91,7 +91,7 @@ TEST(ProxyFaults, ABodyOfManyChunksThatCameAtOnceIsForwardedWhole) {
   }};
   ProxyUnderTest proxy{to_backend(backend.port()), ListenerWishes{.receive_buffer_bytes = 400'000}};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetFaults);
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
   std::string body;
   while (body.size() < 130'000) body += "1\r\nx\r\n";
@@ -107,10 +107,10 @@ TEST(ProxyFaults, PipelinedRequestsAreAnsweredInADrainThoughNoBackendIs) {
   Fd holder;
   ProxyUnderTest proxy{to_backend(refusing_port(holder))};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetFaults);
   ASSERT_THAT(client.read_message(), StartsWith("HTTP/1.1 502 "));
   proxy->start_drain();
-  client.send(std::string{kGet} + std::string{kGet} + std::string{kGet});
+  client.send(std::string{kGetFaults} + std::string{kGetFaults} + std::string{kGetFaults});
   EXPECT_THAT(client.read_message(), Not(HasSubstr("Connection: close")));
   EXPECT_THAT(client.read_message(), Not(HasSubstr("Connection: close")));
   EXPECT_THAT(client.read_message(), HasSubstr("Connection: close"));
@@ -120,18 +120,18 @@ TEST(ProxyFaults, PipelinedRequestsAreAnsweredInADrainThoughNoBackendIs) {
 
 // An exchange that ended still has its place until the end of the turn.
 TEST(ProxyFaults, TheLastPlaceServesPipelinedRequests) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloFaults)};
   Config config = to_backend(backend.port());
   config.max_connections = 1;
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(std::string{kGet} + std::string{kGet} + std::string{kGet});
+  client.send(std::string{kGetFaults} + std::string{kGetFaults} + std::string{kGetFaults});
   for (int i = 0; i < 3; ++i) ASSERT_THAT(client.read_message(), EndsWith("hello"));
 }
 
 // So has a client that went away: the one that takes its place within the turn must not be lost.
 TEST(ProxyFaults, AClientThatTakesTheLastPlaceAtOnceIsServed) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloFaults)};
   Config config = to_backend(backend.port());
   config.max_connections = 1;
   ProxyUnderTest proxy{config};
@@ -139,7 +139,7 @@ TEST(ProxyFaults, AClientThatTakesTheLastPlaceAtOnceIsServed) {
   for (int i = 0; i < 300; ++i) {
     before.close();
     Wire client = proxy.connect();
-    client.send(kGet);
+    client.send(kGetFaults);
     ASSERT_THAT(client.read_message(), EndsWith("hello")) << i;
     before = std::move(client);
   }
@@ -180,7 +180,7 @@ TEST(ProxyFaults, ABackendThatDoesNotTakeConnectionsCountsOnce) {
   config.timeouts.connect = Milliseconds{100};
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetFaults);
   EXPECT_THAT(client.read_message(), StartsWith("HTTP/1.1 502 "));
   EXPECT_EQ(proxy->counters().upstream_connect_failures, 1U);
 }
@@ -198,7 +198,7 @@ TEST(ProxyFaults, ASlowButSteadyReaderIsNotCutOff) {
   config.timeouts.body = Milliseconds{200};
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetFaults);
   client.read_until("\r\n\r\n");
   std::size_t got = 0;
   for (; got < kBytes; got += 100'000) {
@@ -216,14 +216,14 @@ TEST(ProxyFaults, AClientThatReadsNothingIsCutOff) {
   config.timeouts.body = Milliseconds{200};
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetFaults);
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
   EXPECT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 0; }));
   EXPECT_EQ(proxy->backends()[0].in_flight, 0U);
 }
 
 TEST(ProxyFaults, ARefusedRequestIsOneLineOfTheAccessLog) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloFaults)};
   Config config = to_backend(backend.port());
   config.access_log = temporary_path("access.log");
   {
@@ -240,7 +240,7 @@ TEST(ProxyFaults, ARefusedRequestIsOneLineOfTheAccessLog) {
 }
 
 TEST(ProxyFaults, AStalledReaderOfTheAccessLogStopsNoTraffic) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloFaults)};
   Config config = to_backend(backend.port());
   config.access_log = temporary_path("access.fifo");
   ASSERT_EQ(::mkfifo(config.access_log.c_str(), 0600), 0);
@@ -267,18 +267,18 @@ TEST(ProxyFaults, AStalledReaderOfTheAccessLogStopsNoTraffic) {
 // A client that always has a further request on its way would never be told of the drain, and be cut off in
 // the middle of one at its end.
 TEST(ProxyFaults, ADrainEndsForAClientThatNeverStopsPipelining) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloFaults)};
   Config config = to_backend(backend.port());
   config.drain_timeout = Milliseconds{1'000};
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
   std::string ahead;
-  for (int i = 0; i < 20; ++i) ahead += kGet;
+  for (int i = 0; i < 20; ++i) ahead += kGetFaults;
   client.send(ahead);
   ASSERT_THAT(client.read_message(), EndsWith("hello"));
   proxy->start_drain();
   bool told = false;
-  while (!told && client.send(kGet)) {
+  while (!told && client.send(kGetFaults)) {
     const std::string response = client.read_message();
     if (response.empty()) break;
     ASSERT_THAT(response, EndsWith("hello"));
@@ -308,7 +308,7 @@ TEST(ProxyFaults, BytesAfterTheLastRequestDoNotResetItsAnswer) {
   ScriptedBackend backend{[opened](Wire& wire) {
     wire.read_until("\r\n\r\n");
     opened.wait();
-    wire.send(kHello);
+    wire.send(kHelloFaults);
   }};
   ProxyUnderTest proxy{to_backend(backend.port())};
   Wire client = proxy.connect();
@@ -342,10 +342,10 @@ class NoDescriptorsLeft final {
 };
 
 TEST(ProxyFaults, OutOfDescriptorsItServesWhatItHasAndAcceptsTheRestLater) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloFaults)};
   ProxyUnderTest proxy{to_backend(backend.port())};
   Wire served = proxy.connect();
-  served.send(kGet);
+  served.send(kGetFaults);
   ASSERT_THAT(served.read_message(), EndsWith("hello"));
   Fd waiting{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   sockaddr_in to{};
@@ -359,20 +359,20 @@ TEST(ProxyFaults, OutOfDescriptorsItServesWhatItHasAndAcceptsTheRestLater) {
     const NoDescriptorsLeft none;
     connected = ::connect(waiting.get(), reinterpret_cast<sockaddr*>(&to), sizeof to);
     refused = proxy.counted([](const CounterTotals& c) { return c.accept_errors > 0; });
-    served.send(kGet);
+    served.send(kGetFaults);
     answer = served.read_message();
   }
   ASSERT_EQ(connected, 0);
   ASSERT_TRUE(refused);
   EXPECT_THAT(answer, EndsWith("hello"));
   Wire late{std::move(waiting)};
-  late.send(kGet);
+  late.send(kGetFaults);
   EXPECT_THAT(late.read_message(), EndsWith("hello"));
   EXPECT_FALSE(proxy->backends()[0].aside);
 }
 
 TEST(ProxyFaults, ABackendIsNotBlamedWhenDescriptorsAreOut) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloFaults)};
   ProxyUnderTest proxy{to_backend(backend.port())};
   Wire client = proxy.connect();
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.connections_accepted == 1; }));
@@ -380,13 +380,13 @@ TEST(ProxyFaults, ABackendIsNotBlamedWhenDescriptorsAreOut) {
   {
     // Nothing is expected in here: the undefined behaviour sanitizer needs descriptors to look at objects.
     const NoDescriptorsLeft none;
-    client.send(kGet);
+    client.send(kGetFaults);
     answer = client.read_message();
   }
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 503 "));
   EXPECT_FALSE(proxy->backends()[0].aside);
   EXPECT_EQ(proxy->backends()[0].in_flight, 0U);
-  client.send(kGet);
+  client.send(kGetFaults);
   EXPECT_THAT(client.read_message(), EndsWith("hello"));
 }
 

@@ -142,14 +142,14 @@ class Chain final {
   void reload() {
     config_.workers = 1 + static_cast<std::uint32_t>(dice_.below(3));
     living_.push_back(std::make_unique<ProxyUnderTest>(config_, *living_.back()));
-    (*living_[living_.size() - 2])->start_drain(Handoff::idle_clients);
+    (*living_[living_.size() - 2])->start_drain(Handoff::live);
   }
   /// As when the relay breaks: what is queued goes back, and a further attempt is made.
   void stumble() {
     const ProxyUnderTest* const draining = living_.front().get();
     (*living_.front())->give_up_handoff();
     relay_for(Milliseconds{10});
-    if (living_.front().get() == draining) (*living_.front())->start_drain(Handoff::idle_clients);
+    if (living_.front().get() == draining) (*living_.front())->start_drain(Handoff::live);
   }
   void relay_for(Duration time) {
     const Instant until = monotonic_now() + time;

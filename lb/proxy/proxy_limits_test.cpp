@@ -16,8 +16,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-constexpr std::string_view kHello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-constexpr std::string_view kGet = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+constexpr std::string_view kHelloLimits = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+constexpr std::string_view kGetLimits = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 class ProxyLimits : public ::testing::Test {
  protected:
@@ -30,7 +30,7 @@ class ProxyLimits : public ::testing::Test {
       } else if (const std::size_t at = head.find("Content-Length: "); at != std::string::npos) {
         wire.read_exactly(std::stoul(head.substr(at + 16)));
       }
-      if (!wire.send(kHello)) return;
+      if (!wire.send(kHelloLimits)) return;
     }
   }};
   Config config_ = to_backend(backend_.port());
@@ -78,6 +78,38 @@ TEST_F(ProxyLimits, HeaderCountIs431) {
   EXPECT_THAT(answer(with_fields(6)), StartsWith("HTTP/1.1 431 "));
 }
 
+/// A backend's head, as large as one backend's head may be, and one byte or field more.
+TEST(ProxyLimitsOfResponses, TheirHeadsAre502AboveTheirOwnLimits) {
+  std::string head;
+  ScriptedBackend backend{answering([&](const std::string&) { return head; })};
+  Config config = to_backend(backend.port());
+  config.limits.response_header_bytes = 300;
+  config.limits.response_header_count = 5;
+  ProxyUnderTest proxy{config};
+  const auto answer_to = [&](std::string bytes) {
+    head = std::move(bytes);
+    Wire client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    return client.read_message();
+  };
+  const auto of_bytes = [](std::size_t size) {
+    std::string bytes = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: ";
+    bytes.append(size - bytes.size() - 4, 'x');
+    return bytes + "\r\n\r\n";
+  };
+  const auto of_fields = [](int count) {
+    std::string bytes = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+    for (int i = 1; i < count; ++i) bytes += "X: y\r\n";
+    return bytes + "\r\n";
+  };
+  EXPECT_THAT(answer_to(of_bytes(299)), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(answer_to(of_bytes(300)), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(answer_to(of_bytes(301)), StartsWith("HTTP/1.1 502 "));
+  EXPECT_THAT(answer_to(of_fields(4)), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(answer_to(of_fields(5)), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(answer_to(of_fields(6)), StartsWith("HTTP/1.1 502 "));
+}
+
 TEST_F(ProxyLimits, AnAnnouncedBodyIs413BeforeItIsSent) {
   config_.limits.body_bytes = 10;
   const auto with_body = [](std::size_t size, bool send) {
@@ -115,11 +147,11 @@ TEST_F(ProxyLimits, TheLastRequestOfAConnectionIsToldToClose) {
   ProxyUnderTest proxy{config_};
   Wire client = proxy.connect();
   for (int i = 0; i < 2; ++i) {
-    client.send(kGet);
+    client.send(kGetLimits);
     EXPECT_THAT(client.read_message(), Not(HasSubstr("Connection: close\r\n")));
   }
-  client.send(std::string(kGet) +
-              std::string(kGet));  // a pipelined one too many does not reset the last answer
+  client.send(std::string(kGetLimits) +
+              std::string(kGetLimits));  // a pipelined one too many does not reset the last answer
   const std::string last = client.read_message();
   EXPECT_THAT(last, StartsWith("HTTP/1.1 200 "));
   EXPECT_THAT(last, HasSubstr("Connection: close\r\n"));
@@ -133,7 +165,7 @@ TEST_F(ProxyLimits, OneMoreConnectionOfAnAddressIs429UntilAnotherEnds) {
   std::vector<Wire> clients;
   for (int i = 0; i < 3; ++i) {
     clients.push_back(proxy.connect());
-    clients.back().send(kGet);
+    clients.back().send(kGetLimits);
     ASSERT_THAT(clients.back().read_message(), StartsWith("HTTP/1.1 200 "));
   }
   Wire refused = proxy.connect();
@@ -143,7 +175,7 @@ TEST_F(ProxyLimits, OneMoreConnectionOfAnAddressIs429UntilAnotherEnds) {
   clients.pop_back();
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.connections_open == 2; }));
   Wire another = proxy.connect();
-  another.send(kGet);
+  another.send(kGetLimits);
   EXPECT_THAT(another.read_message(), StartsWith("HTTP/1.1 200 "));
   EXPECT_EQ(proxy->counters().connections_refused, 1U);
 }

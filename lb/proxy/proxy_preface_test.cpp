@@ -15,7 +15,7 @@ using ::testing::Not;
 using ::testing::StartsWith;
 using namespace std::string_literals;
 
-constexpr const char* kGet = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+constexpr const char* kGetPreface = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 constexpr const char* kLine = "PROXY TCP4 192.0.2.7 198.51.100.1 1234 80\r\n";
 const std::string kBinary =
     "\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x08\xc6\x33\x64\x01\x04\xd2\x00\x50"s;
@@ -34,24 +34,16 @@ Config with_preface(const ScriptedBackend& backend, ListenMode mode = ListenMode
   return config;
 }
 
-bool ends_with_reset(const Wire& wire) {
-  char bytes[4096];
-  ssize_t n = 0;
-  while ((n = ::recv(wire.fd(), bytes, sizeof bytes, 0)) > 0) {
-  }
-  return n < 0 && errno == ECONNRESET;
-}
-
 TEST(ProxyPreface, TheAddressOfAHeaderIsTheClients) {
   ScriptedBackend backend{mirror()};
   ProxyUnderTest proxy{with_preface(backend)};
   Wire client = proxy.connect();
-  client.send(kLine + std::string{kGet});
+  client.send(kLine + std::string{kGetPreface});
   EXPECT_THAT(client.read_message(), HasSubstr("X-Forwarded-For: 192.0.2.7\r\n"));
-  client.send(kGet);  // for the whole connection
+  client.send(kGetPreface);  // for the whole connection
   EXPECT_THAT(client.read_message(), HasSubstr("X-Forwarded-For: 192.0.2.7\r\n"));
   Wire other = proxy.connect();
-  other.send(kBinary + kGet);
+  other.send(kBinary + kGetPreface);
   EXPECT_THAT(other.read_message(), HasSubstr("X-Forwarded-For: 192.0.2.8\r\n"));
 }
 
@@ -61,7 +53,7 @@ TEST(ProxyPreface, AHeaderMayComeByteByByteAndAlone) {
   for (const std::string& header : {std::string{kLine}, kBinary}) {
     Wire client = proxy.connect();
     for (const char byte : header) client.send({&byte, 1});
-    client.send(kGet);
+    client.send(kGetPreface);
     EXPECT_THAT(client.read_message(), HasSubstr("X-Forwarded-For: 192.0.2."));
   }
 }
@@ -71,7 +63,7 @@ TEST(ProxyPreface, ALocalConnectionKeepsItsOwnAddress) {
   ProxyUnderTest proxy{with_preface(backend)};
   for (const std::string& header : {"PROXY UNKNOWN\r\n"s, "\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"s}) {
     Wire client = proxy.connect();
-    client.send(header + kGet);
+    client.send(header + kGetPreface);
     EXPECT_THAT(client.read_message(), HasSubstr("X-Forwarded-For: 127.0.0.1\r\n"));
   }
 }
@@ -82,7 +74,7 @@ TEST(ProxyPreface, WhatIsNoHeaderIsReset) {
   config.timeouts.header = Milliseconds{50};
   ProxyUnderTest proxy{config};
   for (const char* bytes :
-       {kGet, "PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", "PROX"}) {  // the last one never goes on
+       {kGetPreface, "PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", "PROX"}) {  // the last one never goes on
     Wire client = proxy.connect();
     client.send(bytes);
     EXPECT_TRUE(ends_with_reset(client)) << bytes;
@@ -108,7 +100,7 @@ TEST(ProxyPreface, WhoIsNotTrustedIsResetBeforeAByteIsRead) {
   EXPECT_EQ(strangers->counters().proxy_headers_refused, 1U);
   ProxyUnderTest friends{with_preface(backend, ListenMode::http, {*parse_network("127.0.0.0/8")})};
   Wire client = friends.connect();
-  client.send(kLine + std::string{kGet});
+  client.send(kLine + std::string{kGetPreface});
   EXPECT_THAT(client.read_message(), HasSubstr("X-Forwarded-For: 192.0.2.7\r\n"));
 }
 
@@ -119,7 +111,7 @@ TEST(ProxyPreface, TheRateLimitIsThatOfTheToldAddress) {
   ProxyUnderTest proxy{config};
   const auto ask = [&](const std::string& header) {
     Wire client = proxy.connect();
-    client.send(header + kGet);
+    client.send(header + kGetPreface);
     return client.read_until("\r\n");
   };
   EXPECT_THAT(ask(kLine), HasSubstr(" 200 "));
@@ -169,7 +161,7 @@ TEST(ProxyPreface, AConnectionWithAHeaderServesOneRequestOfHttp) {
   ProxyUnderTest proxy{config};
   for (int i = 0; i < 3; ++i) {
     Wire client = proxy.connect();
-    client.send(kLine + std::string{kGet});
+    client.send(kLine + std::string{kGetPreface});
     EXPECT_THAT(client.read_message(), HasSubstr("\r\n\r\n" + std::string{kLine} + "GET / HTTP/1.1\r\n"));
     client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody");
     EXPECT_THAT(client.read_message(), EndsWith("body"));
@@ -181,40 +173,24 @@ TEST(ProxyPreface, TheAddressGoesAlongToTheNextGeneration) {
   ScriptedBackend backend{mirror()};
   ProxyUnderTest before{with_preface(backend), {.keep_open = true}};
   Wire idle = before.connect();
-  idle.send(kLine + std::string{kGet});
+  idle.send(kLine + std::string{kGetPreface});
   idle.read_message();
   Wire silent = before.connect();  // its header is still to come
   EXPECT_TRUE(before.counted([](const CounterTotals& c) { return c.connections_accepted == 2; }));
   Config next = with_preface(backend);
   next.backends[0].send_proxy = SendProxy::v1;
   ProxyUnderTest after{next, before};
-  before->start_drain(Handoff::idle_clients);
+  before->start_drain(Handoff::live);
   ASSERT_TRUE(before.hand_over_to(*after, 1));
-  idle.send(kGet);
+  idle.send(kGetPreface);
   const std::string message = idle.read_message();
   EXPECT_THAT(message, HasSubstr("X-Forwarded-For: 192.0.2.7\r\n"));
   EXPECT_THAT(message, HasSubstr(kLine));
   silent.send(kBinary);  // read by the one that accepted it, which hands it over then
   ASSERT_TRUE(before.hand_over_to(*after, 1));
-  silent.send(kGet);
+  silent.send(kGetPreface);
   EXPECT_THAT(silent.read_message(), HasSubstr("X-Forwarded-For: 192.0.2.8\r\n"));
   EXPECT_TRUE(before.drained());
-}
-
-TEST(HandedClient, AddressesSurvivePacking) {
-  ToldAddresses told;
-  told.source = {.port = 65535, .family = AF_INET6};
-  told.source.ip.fill(0xfe);
-  told.destination = {.ip = {1, 2, 3, 4}, .port = 1, .family = AF_INET};
-  const std::string bytes = pack_addresses(told);
-  std::optional<ToldAddresses> again;
-  ASSERT_TRUE(unpack_addresses(bytes, again) && again);
-  EXPECT_EQ(again->source.text(), told.source.text());
-  EXPECT_EQ(again->source.port, 65535);
-  EXPECT_EQ(again->destination.text(), "1.2.3.4");
-  EXPECT_TRUE(unpack_addresses(pack_addresses(std::nullopt), again) && !again);
-  EXPECT_FALSE(unpack_addresses(bytes + "x", again));
-  EXPECT_FALSE(unpack_addresses(bytes.substr(1), again));
 }
 
 }  // namespace

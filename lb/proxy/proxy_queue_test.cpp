@@ -241,6 +241,44 @@ TEST_F(ProxyQueue, EveryWorkersRequestsGetTheirTurn) {
   EXPECT_TRUE(waiting(proxy, 0));
 }
 
+/// Nobody announces how many places a backend has that is up again: whoever finds one sends the next to look.
+/// One at a time, every 100 ms, most of these would wait for longer than they may.
+TEST_F(ProxyQueue, ABackendThatIsUpAgainServesAllThatWaitAtOnce) {
+  constexpr std::size_t kClients = 120;
+  std::atomic<bool> well{false};
+  std::atomic<std::size_t> arrived{0};
+  const auto until_all_are_there = [&] {
+    const Instant until = monotonic_now() + Milliseconds{kPatienceMs / 2};
+    while (arrived < kClients && monotonic_now() < until) std::this_thread::sleep_for(Milliseconds{1});
+  };
+  ScriptedBackend second{answering([&](const std::string& request) -> std::string {
+    const bool check = request.starts_with("GET /check ");
+    if (check && !well) return "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
+    if (!check) ++arrived, until_all_are_there();
+    return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup";
+  })};
+  ScriptedBackend first{answering([&](const std::string& request) -> std::string {
+    if (!request.starts_with("GET /check ")) until_all_are_there();
+    return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+  })};
+  Config config = to_backend(first.port());
+  config.backends[0].max_connections = 1;
+  config.backends.push_back(backend_at(second.port()));
+  config.backends[1].max_connections = kClients;
+  config.workers = 2;
+  config.queue.timeout = Milliseconds{3000};
+  config.health_check =
+      HealthCheckConfig{.path = "/check", .interval = Milliseconds{10}, .rise = 1, .fall = 1};
+  config.panic_threshold = 0;
+  ProxyUnderTest proxy{config};
+  std::vector<Wire> clients;
+  for (std::size_t i = 0; i <= kClients; ++i) clients.push_back(asking(proxy, "/"));
+  ASSERT_TRUE(waiting(proxy, kClients));
+  well = true;
+  for (Wire& client : clients) EXPECT_THAT(client.read_message(), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(proxy->counters().queue_timeouts, 0U);
+}
+
 TEST(BackendQueue, TurnsGoRoundAmongThoseThatWait) {
   using Entry = BackendQueue::Entry;
   BackendQueue queue{3, 4};

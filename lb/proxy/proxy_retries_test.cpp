@@ -27,9 +27,9 @@ using wire::ProxyUnderTest;
 using wire::ScriptedBackend;
 using wire::Wire;
 
-constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+constexpr std::string_view kGetRetries = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 constexpr std::string_view kPost = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
-constexpr std::string_view kHello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+constexpr std::string_view kHelloRetries = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 constexpr std::string_view kBusy = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
 
 /// Reads a request and hangs up.
@@ -59,9 +59,9 @@ std::vector<std::string> ask(const ProxyUnderTest& proxy, std::string_view reque
 TEST(ProxyRetries, AnIdempotentRequestWithoutAnAnswerGoesToAnotherBackend) {
   std::atomic<int> hung_up{0};
   ScriptedBackend bad{hanging_up(hung_up)};
-  ScriptedBackend good{always(kHello)};
+  ScriptedBackend good{always(kHelloRetries)};
   ProxyUnderTest proxy{over({bad.port(), good.port()})};
-  EXPECT_THAT(ask(proxy, kGet, 4), ::testing::Each(EndsWith("hello")));
+  EXPECT_THAT(ask(proxy, kGetRetries, 4), ::testing::Each(EndsWith("hello")));
   EXPECT_GE(hung_up, 2);
   EXPECT_EQ(proxy->counters().upstream_retries, static_cast<std::uint64_t>(hung_up));
 }
@@ -84,21 +84,21 @@ TEST(ProxyRetries, ARequestThatMakesBackendsFallOverIsNotCarriedToAllOfThem) {
   ScriptedBackend d{hanging_up(hung_up)};
   ScriptedBackend e{hanging_up(hung_up)};
   ProxyUnderTest proxy{over({a.port(), b.port(), c.port(), d.port(), e.port()})};
-  EXPECT_THAT(ask(proxy, kGet, 1), ::testing::Each(StartsWith("HTTP/1.1 502 ")));
+  EXPECT_THAT(ask(proxy, kGetRetries, 1), ::testing::Each(StartsWith("HTTP/1.1 502 ")));
   EXPECT_EQ(hung_up, 3);
 }
 
 TEST(ProxyRetries, GatewayErrorsArePassedOnUnlessAsked) {
   ScriptedBackend busy{always(kBusy)};
-  ScriptedBackend good{always(kHello)};
+  ScriptedBackend good{always(kHelloRetries)};
   Config config = over({busy.port(), good.port()});
   {
     ProxyUnderTest proxy{config};
-    EXPECT_THAT(ask(proxy, kGet, 2), ::testing::Contains(EndsWith("busy")).Times(1));
+    EXPECT_THAT(ask(proxy, kGetRetries, 2), ::testing::Contains(EndsWith("busy")).Times(1));
   }
   config.retries.gateway_errors = true;
   ProxyUnderTest proxy{config};
-  EXPECT_THAT(ask(proxy, kGet, 4), ::testing::Each(EndsWith("hello")));
+  EXPECT_THAT(ask(proxy, kGetRetries, 4), ::testing::Each(EndsWith("hello")));
   EXPECT_THAT(ask(proxy, kPost, 2), ::testing::Contains(EndsWith("busy")).Times(1));
   EXPECT_GE(proxy->counters().upstream_retries, 2U);
 }
@@ -109,19 +109,21 @@ TEST(ProxyRetries, TheLastGatewayErrorIsTheBackendsOwn) {
   Config config = over({busy.port(), busy_too.port()});
   config.retries.gateway_errors = true;
   ProxyUnderTest proxy{config};
-  EXPECT_THAT(ask(proxy, kGet, 4), ::testing::Each(EndsWith("busy")));
+  EXPECT_THAT(ask(proxy, kGetRetries, 4), ::testing::Each(EndsWith("busy")));
 }
 
 TEST(ProxyRetries, TheBudgetEndsAStorm) {
   std::atomic<int> hung_up{0};
   ScriptedBackend bad{hanging_up(hung_up)};
-  ScriptedBackend good{always(kHello)};
+  ScriptedBackend good{always(kHelloRetries)};
   Config config = over({bad.port(), good.port()});
   config.retries.budget_share = 0;
   config.retries.budget_per_second = 0.3;  // three may be saved up
   ProxyUnderTest proxy{config};
-  const int refused = static_cast<int>(std::ranges::count_if(
-      ask(proxy, kGet, 12), [](const std::string& answer) { return answer.starts_with("HTTP/1.1 502 "); }));
+  const int refused =
+      static_cast<int>(std::ranges::count_if(ask(proxy, kGetRetries, 12), [](const std::string& answer) {
+        return answer.starts_with("HTTP/1.1 502 ");
+      }));
   EXPECT_GE(refused, 3);
   EXPECT_EQ(refused, hung_up - 3);
   EXPECT_EQ(proxy->counters().retries_refused, static_cast<std::uint64_t>(refused));
@@ -131,21 +133,21 @@ TEST(ProxyRetries, TheBudgetEndsAStorm) {
 TEST(ProxyRetries, OneAttemptIsOneBackend) {
   std::atomic<int> hung_up{0};
   ScriptedBackend bad{hanging_up(hung_up)};
-  ScriptedBackend good{always(kHello)};
+  ScriptedBackend good{always(kHelloRetries)};
   Config config = over({bad.port(), good.port()});
   config.retries.attempts = 1;
   ProxyUnderTest proxy{config};
-  EXPECT_THAT(ask(proxy, kGet, 4), ::testing::Contains(StartsWith("HTTP/1.1 502 ")).Times(2));
+  EXPECT_THAT(ask(proxy, kGetRetries, 4), ::testing::Contains(StartsWith("HTTP/1.1 502 ")).Times(2));
 }
 
 TEST(ProxyRetries, FailuresInARowEjectABackend) {
   std::atomic<int> hung_up{0};
   ScriptedBackend bad{hanging_up(hung_up)};
-  ScriptedBackend good{always(kHello)};
+  ScriptedBackend good{always(kHelloRetries)};
   Config config = over({bad.port(), good.port()});
   config.outlier_detection.emplace().failures_in_row = 3;
   ProxyUnderTest proxy{config};
-  EXPECT_THAT(ask(proxy, kGet, 20), ::testing::Each(EndsWith("hello")));
+  EXPECT_THAT(ask(proxy, kGetRetries, 20), ::testing::Each(EndsWith("hello")));
   EXPECT_EQ(hung_up, 3);
   const auto status = proxy->backends();
   EXPECT_EQ(status[0].standing, "ejected");
@@ -155,17 +157,17 @@ TEST(ProxyRetries, FailuresInARowEjectABackend) {
 
 TEST(ProxyRetries, AnErrorOfTheApplicationIsNoSignOfAnOutlier) {
   ScriptedBackend failing{always("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")};
-  ScriptedBackend good{always(kHello)};
+  ScriptedBackend good{always(kHelloRetries)};
   Config config = over({failing.port(), good.port()});
   config.outlier_detection.emplace().failures_in_row = 2;
   ProxyUnderTest proxy{config};
-  ask(proxy, kGet, 12);
+  ask(proxy, kGetRetries, 12);
   EXPECT_EQ(proxy->backends()[0].standing, "up");
 }
 
 TEST(ProxyRetries, AShareOfFailuresEjectsABackend) {
   ScriptedBackend busy{always(kBusy)};
-  ScriptedBackend good{always(kHello)};
+  ScriptedBackend good{always(kHelloRetries)};
   Config config = over({busy.port(), good.port()});
   auto& outliers = config.outlier_detection.emplace();
   outliers.failures_in_row = 0;
@@ -173,9 +175,9 @@ TEST(ProxyRetries, AShareOfFailuresEjectsABackend) {
   outliers.requests_min = 5;
   ProxyUnderTest proxy{config};
   const Instant until = monotonic_now() + Milliseconds{wire::kPatienceMs};
-  while (proxy->backends()[0].standing != "ejected" && monotonic_now() < until) ask(proxy, kGet, 2);
+  while (proxy->backends()[0].standing != "ejected" && monotonic_now() < until) ask(proxy, kGetRetries, 2);
   EXPECT_EQ(proxy->backends()[0].standing, "ejected");
-  EXPECT_THAT(ask(proxy, kGet, 4), ::testing::Each(EndsWith("hello")));
+  EXPECT_THAT(ask(proxy, kGetRetries, 4), ::testing::Each(EndsWith("hello")));
 }
 
 /// Names resolve to the addresses that `texts` holds at the time.
@@ -194,13 +196,13 @@ ResolveFunction resolving_to(std::shared_ptr<std::atomic<const char*>> text) {
 }
 
 TEST(ProxyNames, OfSeveralAddressesADeadOneHarmsNobody) {
-  ScriptedBackend backend{always(kHello)};
+  ScriptedBackend backend{always(kHelloRetries)};
   Config config;
   config.backends.push_back({.name = "app", .endpoint = {.host = "app.test", .port = backend.port()}});
   config.pool.max_size = 0;  // each request connects
   auto text = std::make_shared<std::atomic<const char*>>("127.0.0.2 127.0.0.1 127.0.0.3");
   ProxyUnderTest proxy{config, {.resolve = resolving_to(text)}};
-  EXPECT_THAT(ask(proxy, kGet, 8), ::testing::Each(EndsWith("hello")));
+  EXPECT_THAT(ask(proxy, kGetRetries, 8), ::testing::Each(EndsWith("hello")));
   EXPECT_THAT(ask(proxy, kPost, 8), ::testing::Each(EndsWith("hello")));
   EXPECT_EQ(proxy->counters().upstream_connect_failures, 2U) << "each of the dead ones was tried once";
   EXPECT_FALSE(proxy->backends()[0].aside);
@@ -211,7 +213,7 @@ TEST(ProxyNames, ConnectionsToAnAddressThatIsGoneAreClosed) {
   std::promise<void> closed;
   ScriptedBackend backend{[&](Wire& wire) {
     wire.read_message();
-    wire.send(kHello);
+    wire.send(kHelloRetries);
     if (wire.at_end()) closed.set_value();
   }};
   Config config;
@@ -219,11 +221,11 @@ TEST(ProxyNames, ConnectionsToAnAddressThatIsGoneAreClosed) {
   config.resolver.interval = Milliseconds{500};
   auto text = std::make_shared<std::atomic<const char*>>("127.0.0.1");
   ProxyUnderTest proxy{config, {.resolve = resolving_to(text)}};
-  ASSERT_THAT(ask(proxy, kGet, 1), ::testing::Each(EndsWith("hello")));
+  ASSERT_THAT(ask(proxy, kGetRetries, 1), ::testing::Each(EndsWith("hello")));
   text->store("127.0.0.3");
   EXPECT_EQ(closed.get_future().wait_for(Milliseconds{wire::kPatienceMs}), std::future_status::ready);
   text->store("");
-  EXPECT_THAT(ask(proxy, kGet, 1), ::testing::Each(StartsWith("HTTP/1.1 502 "))) << "where it is now";
+  EXPECT_THAT(ask(proxy, kGetRetries, 1), ::testing::Each(StartsWith("HTTP/1.1 502 "))) << "where it is now";
 }
 
 /// A Unix socket whose queue of connections holds few, and that nobody accepts from until told.
@@ -247,7 +249,7 @@ TEST(ProxyRetries, AFullQueueOfAUnixSocketIsWaitedFor) {
   config.backends.push_back({.name = "unix", .endpoint = {.host = path, .port = 0, .unix_socket = true}});
   ProxyUnderTest proxy{config};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetRetries);
   ASSERT_TRUE(proxy.counted([](const CounterTotals& c) { return c.requests_in_flight == 1; }));
   EXPECT_FALSE(proxy->backends()[0].aside) << "busy is not broken";
   std::string request;
@@ -255,7 +257,7 @@ TEST(ProxyRetries, AFullQueueOfAUnixSocketIsWaitedFor) {
     filling.clear();
     Wire served{Fd{::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)}};
     request = served.read_message();
-    if (!request.empty()) served.send(kHello);
+    if (!request.empty()) served.send(kHelloRetries);
   }
   EXPECT_THAT(client.read_message(), EndsWith("hello"));
   EXPECT_EQ(proxy->counters().upstream_connect_failures, 0U);

@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 using namespace wire;
 
-constexpr const char* kGet = "GET / HTTP/1.1\r\nHost: lb.example\r\n\r\n";
+constexpr const char* kGetTls = "GET / HTTP/1.1\r\nHost: lb.example\r\n\r\n";
 constexpr const char* kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 std::string with_body(const std::string& body) {
@@ -53,13 +53,13 @@ TEST_F(ProxyTls, ServesRequestsAndTellsTheBackend) {
   ProxyUnderTest proxy{front(to_backend(backend.port()))};
   TlsWire client = connect(proxy);
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(client.send(kGet)) << client.session().error();
+    ASSERT_TRUE(client.send(kGetTls)) << client.session().error();
     EXPECT_NE(client.read_message().find("X-Forwarded-Proto: https\r\n"), std::string::npos);
   }
   EXPECT_EQ(client.session().alpn(), "http/1.1");
   EXPECT_EQ(backend.connections(), 1);
   // Two requests in one record, and then a close that is announced.
-  client.send(std::string{kGet} + "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  client.send(std::string{kGetTls} + "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_NE(client.read_message(), "");
   EXPECT_NE(client.read_message().find("Connection: close"), std::string::npos);
   EXPECT_EQ(client.read_to_end(), "");
@@ -90,7 +90,7 @@ TEST_F(ProxyTls, ASlowReaderGetsEverything) {
   ScriptedBackend backend{always(with_body(body))};
   ProxyUnderTest proxy{front(to_backend(backend.port()))};
   TlsWire client = connect(proxy);
-  client.send(kGet);
+  client.send(kGetTls);
   std::string got = client.read_until("\r\n\r\n");
   got.clear();
   while (got.size() < body.size()) {
@@ -124,7 +124,7 @@ TEST_F(ProxyTls, HandshakeAndRequestByteByByte) {
   }};
   {
     TlsWire client{std::move(near), target_};
-    ASSERT_TRUE(client.send(kGet)) << client.session().error();
+    ASSERT_TRUE(client.send(kGetTls)) << client.session().error();
     EXPECT_EQ(body_of(client.read_message()), "ok");
   }
   ::shutdown(to_proxy.fd(), SHUT_RDWR);
@@ -134,7 +134,7 @@ TEST_F(ProxyTls, WhatIsNoHandshakeIsToldOrClosed) {
   ScriptedBackend backend{always(kOk)};
   ProxyUnderTest proxy{front(to_backend(backend.port()))};
   Wire http = proxy.connect();
-  http.send(kGet);
+  http.send(kGetTls);
   EXPECT_TRUE(http.read_to_end().starts_with("HTTP/1.1 400 Bad Request\r\n"));
   Wire garbage = proxy.connect();
   garbage.send("\x16\x03\x01\x02\x02garbage" + std::string(600, 'x'));
@@ -145,7 +145,7 @@ TEST_F(ProxyTls, WhatIsNoHandshakeIsToldOrClosed) {
   gone.close();
   EXPECT_TRUE(proxy.counted([](const CounterTotals& c) { return c.tls_failures == 3; }));
   TlsWire good = connect(proxy);
-  good.send(kGet);
+  good.send(kGetTls);
   EXPECT_EQ(body_of(good.read_message()), "ok");
 }
 
@@ -169,14 +169,14 @@ TEST_F(ProxyTls, ClientCertificates) {
   config.listen[0].tls->client_cert = ClientCert::required;
   ProxyUnderTest proxy{std::move(config)};
   TlsWire nobody = connect(proxy);
-  nobody.send(kGet);
+  nobody.send(kGetTls);
   EXPECT_EQ(nobody.read_message(), "");
   const auto own = files_.make("client", {.common_name = "client"});
   tls::ClientOptions options;
   options.certificate = std::move(*tls::Certificate::load(own.cert, own.key));
   tls::ClientTarget target{files_.trust(std::move(options)), "lb.example"};
   TlsWire known{proxy.connect(), target};
-  known.send(kGet);
+  known.send(kGetTls);
   EXPECT_EQ(body_of(known.read_message()), "ok");
 }
 
@@ -192,7 +192,7 @@ TEST_F(ProxyTls, BackendConnectionsArePooledAndResumed) {
   ProxyUnderTest proxy{tls_backend(backend.port(), {.ca = files_.ca_file})};
   Wire client = proxy.connect();
   for (int i = 0; i < 6; ++i) {
-    client.send(kGet);
+    client.send(kGetTls);
     EXPECT_EQ(body_of(client.read_message()), "ok");
   }
   EXPECT_EQ(backend.connections(), 3);
@@ -230,7 +230,7 @@ TEST_F(ProxyTls, ABackendThatCannotProveItselfIsNotUsed) {
   for (std::size_t i = 0; i < cases.size(); ++i) {
     ProxyUnderTest proxy{tls_backend(cases[i].port, cases[i].tls)};
     Wire client = proxy.connect();
-    client.send(kGet);
+    client.send(kGetTls);
     EXPECT_TRUE(client.read_message().starts_with("HTTP/1.1 " + std::to_string(cases[i].status))) << i;
     const std::uint64_t failures = cases[i].status == 200 ? 0 : 1;
     EXPECT_TRUE(proxy.counted([&](const CounterTotals& c) {
@@ -263,7 +263,7 @@ TEST_F(ProxyTls, ABackendThatNeverShakesHandsTimesOut) {
   config.timeouts.connect = Milliseconds{100};
   ProxyUnderTest proxy{std::move(config)};
   Wire client = proxy.connect();
-  client.send(kGet);
+  client.send(kGetTls);
   EXPECT_TRUE(client.read_message().starts_with("HTTP/1.1 502"));
 }
 
@@ -359,11 +359,11 @@ TEST_F(ProxyTls, ADrainWithHandoffTellsTlsClientsToGo) {
   TlsWire busy = connect(proxy);
   TlsWire idle = connect(proxy);
   for (TlsWire* client : {&busy, &idle}) {
-    client->send(kGet);
+    client->send(kGetTls);
     EXPECT_EQ(body_of(client->read_message()), "ok");
   }
-  proxy->start_drain(Handoff::idle_clients);
-  busy.send(kGet);
+  proxy->start_drain(Handoff::live);
+  busy.send(kGetTls);
   EXPECT_NE(busy.read_message().find("Connection: close"), std::string::npos);
   EXPECT_EQ(busy.read_to_end(), "");
   EXPECT_EQ(busy.last(), tls::Status::closed);
@@ -381,14 +381,14 @@ TEST_F(ProxyTls, SessionsAreResumedByTheNextGeneration) {
   ProxyUnderTest before{config, {.keep_open = true, .ticket_keys = keys}};
   {
     TlsWire client = connect(before);
-    client.send(kGet);
+    client.send(kGetTls);
     EXPECT_EQ(body_of(client.read_message()), "ok");
     EXPECT_FALSE(client.session().resumed());
   }
   before->start_drain();
   ProxyUnderTest after{config, before, {.ticket_keys = keys}};
   TlsWire client = connect(after);
-  client.send(kGet);
+  client.send(kGetTls);
   EXPECT_EQ(body_of(client.read_message()), "ok");
   EXPECT_TRUE(client.session().resumed());
   EXPECT_TRUE(after.counted([](const CounterTotals& c) { return c.tls_resumed == 1; }));

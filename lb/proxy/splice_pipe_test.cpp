@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <string>
 
+#include "lb/base/open_fds.hpp"
 #include "lb/proxy/outbox.hpp"
 
 namespace lb {
@@ -37,12 +38,6 @@ std::string read_all(int fd) {
     all.append(buffer.data(), static_cast<std::size_t>(n));
   }
   return all;
-}
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) ++count;
-  return count;
 }
 
 TEST(SplicePipe, MovesBytesFromSocketToSocket) {
@@ -116,23 +111,23 @@ TEST(SplicePipe, ADescriptorThatCannotBeSplicedIsUnsupportedRatherThanBroken) {
 }
 
 TEST(PipePool, ReusesAndBoundsWhatIsIdle) {
-  const std::size_t before = open_descriptors();
+  const std::size_t before = open_fds();
   {
     PipePool pool;
     std::vector<std::unique_ptr<SplicePipe>> pipes;
     for (std::size_t i = 0; i <= PipePool::kIdleMax; ++i) pipes.push_back(pool.acquire(kStart));
     for (auto& pipe : pipes) pool.release(std::move(pipe));
     EXPECT_EQ(pool.idle(), PipePool::kIdleMax);
-    EXPECT_EQ(open_descriptors(), before + 2 * PipePool::kIdleMax);
+    EXPECT_EQ(open_fds(), before + 2 * PipePool::kIdleMax);
     auto again = pool.acquire(kStart);
     EXPECT_EQ(pool.idle(), PipePool::kIdleMax - 1);
     pool.release(std::move(again));
     pool.shed(kStart);
-    EXPECT_EQ(open_descriptors(), before);
+    EXPECT_EQ(open_fds(), before);
     EXPECT_EQ(pool.acquire(kStart), nullptr);  // not at once
     EXPECT_NE(pool.acquire(kStart + PipePool::kPauseAfterFailure), nullptr);
   }
-  EXPECT_EQ(open_descriptors(), before);
+  EXPECT_EQ(open_fds(), before);
 }
 
 TEST(PipePool, BoundsHowManyWait) {

@@ -23,7 +23,20 @@ UpstreamOutliers::UpstreamOutliers(UpstreamSet& set, EventLog* log)
     : set_(set),
       log_(log),
       detector_(rules_of(*set.config().outlier_detection), set.size(), monotonic_now()),
-      counts_(set.size()) {}
+      counts_(set.size()) {
+  learn();
+}
+
+/// Who was ejected by another generation is out here too, and next time for longer.
+void UpstreamOutliers::learn() {
+  for (std::uint32_t i = 0; i < set_.size(); ++i) {
+    const state::Entry& entry = set_.entry(i);
+    const Instant until{Duration{entry.state.ejected_until_ns.load(std::memory_order_relaxed)}};
+    if (until <= detector_.out_until(i)) continue;
+    const auto length = static_cast<std::int64_t>(entry.ejection_ns.load(std::memory_order_relaxed));
+    detector_.learn(i, until, Duration{length}, entry.ejection_reason.get());
+  }
+}
 
 void UpstreamOutliers::failed_in_row(std::uint32_t backend, std::uint32_t failures, Instant now) {
   const std::scoped_lock lock{mutex_};
@@ -32,8 +45,9 @@ void UpstreamOutliers::failed_in_row(std::uint32_t backend, std::uint32_t failur
 
 void UpstreamOutliers::sample(Instant now) {
   const std::scoped_lock lock{mutex_};
+  learn();
   for (std::uint32_t i = 0; i < set_.size(); ++i) {
-    const UpstreamSet::Counted counted = set_.counted(i);
+    const BackendTotals counted = set_.counted(i);
     counts_[i] = {.requests = counted.requests, .failures = counted.gateway_failures};
   }
   const OutlierDetector::Changes changes = detector_.sample(counts_, now);
@@ -46,6 +60,10 @@ void UpstreamOutliers::sample(Instant now) {
 }
 
 void UpstreamOutliers::eject(const OutlierDetector::Ejection& ejection, Instant now) {
+  state::Entry& entry = set_.entry(ejection.backend);
+  entry.ejection_ns.store(static_cast<std::uint64_t>((ejection.until - now).count()),
+                          std::memory_order_relaxed);
+  entry.ejection_reason.set(ejection.reason);
   set_.balancer().eject(ejection.backend, ejection.until, now);
   if (log_ == nullptr) return;
   log_->warn("backend.ejected", "a backend does badly with requests and is left alone for a while",

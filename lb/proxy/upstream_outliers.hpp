@@ -28,6 +28,7 @@ class UpstreamOutliers final {
   [[nodiscard]] std::string reason(std::uint32_t backend, Instant now) const;
 
  private:
+  void learn();
   void eject(const OutlierDetector::Ejection& ejection, Instant now);
 
   UpstreamSet& set_;

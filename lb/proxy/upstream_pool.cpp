@@ -1,5 +1,7 @@
 #include "lb/proxy/upstream_pool.hpp"
 
+#include <utility>
+
 namespace lb {
 
 UpstreamConnection* WorkerUpstreams::take(std::uint32_t backend, Instant now) noexcept {
@@ -9,20 +11,26 @@ UpstreamConnection* WorkerUpstreams::take(std::uint32_t backend, Instant now) no
   return connection;
 }
 
-bool WorkerUpstreams::put(UpstreamConnection& connection, Instant now) noexcept {
+bool WorkerUpstreams::put(UpstreamConnection& connection, Instant since) noexcept {
   Idle& idle = newest_[connection.backend];
   if (idle.count >= max_size_) return false;
   ++idle.count;
-  connection.idle_since = now;
-  connection.backend_newer = nullptr;
-  connection.backend_older = idle.newest;
-  if (idle.newest != nullptr) idle.newest->backend_newer = &connection;
-  idle.newest = &connection;
-  connection.age_newer = nullptr;
-  connection.age_older = youngest_;
-  if (youngest_ != nullptr) youngest_->age_newer = &connection;
-  youngest_ = &connection;
-  if (oldest_ == nullptr) oldest_ = &connection;
+  connection.idle_since = since;
+  // Both lists are in the order of that time. What became idle just now is the youngest: no step is taken.
+  UpstreamConnection* newer = nullptr;
+  UpstreamConnection* older = idle.newest;
+  while (older != nullptr && older->idle_since > since) newer = std::exchange(older, older->backend_older);
+  connection.backend_newer = newer;
+  connection.backend_older = older;
+  (newer != nullptr ? newer->backend_older : idle.newest) = &connection;
+  if (older != nullptr) older->backend_newer = &connection;
+  UpstreamConnection* younger = nullptr;
+  UpstreamConnection* elder = youngest_;
+  while (elder != nullptr && elder->idle_since > since) younger = std::exchange(elder, elder->age_older);
+  connection.age_newer = younger;
+  connection.age_older = elder;
+  (younger != nullptr ? younger->age_older : youngest_) = &connection;
+  (elder != nullptr ? elder->age_newer : oldest_) = &connection;
   return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "lb/base/time.hpp"
@@ -29,7 +30,7 @@ class WorkerUpstreams final {
   [[nodiscard]] UpstreamSet& set() noexcept { return *set_; }
   [[nodiscard]] Balancer& balancer() noexcept { return set_->balancer(); }
   /// What this worker has seen of `backend`.
-  [[nodiscard]] BackendCounts& counts(std::uint32_t backend) noexcept { return counts_[backend]; }
+  [[nodiscard]] BackendCounts& counts(std::uint32_t backend) noexcept { return *counts_[backend]; }
 
   /// So many failures in a row are told to UpstreamOutliers; 0: none are.
   [[nodiscard]] std::uint32_t failures_in_row_max() const noexcept { return failures_in_row_max_; }
@@ -38,8 +39,9 @@ class WorkerUpstreams final {
   /// given out: expired() will.
   UpstreamConnection* take(std::uint32_t backend, Instant now) noexcept;
 
-  /// Links `connection` as idle. False, and not linked, when its backend has max_size already.
-  bool put(UpstreamConnection& connection, Instant now) noexcept;
+  /// Links `connection` as idle since then: now, as a rule; earlier, when it comes from elsewhere. False, and
+  /// not linked, when its backend has max_size already.
+  bool put(UpstreamConnection& connection, Instant since) noexcept;
 
   /// Unlinks one that is idle: it was closed by the backend, say.
   void remove(UpstreamConnection& connection) noexcept;
@@ -57,7 +59,7 @@ class WorkerUpstreams final {
     std::uint32_t count = 0;
   };
   std::shared_ptr<UpstreamSet> set_;
-  BackendCounts* counts_;  // the set's, of this worker
+  std::span<BackendCounts* const> counts_;  // the set's, of this worker
   std::uint32_t max_size_;
   Duration ttl_;
   std::uint32_t failures_in_row_max_;

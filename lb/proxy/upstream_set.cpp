@@ -34,6 +34,14 @@ std::string host_field_of(const Endpoint& endpoint) {
   return endpoint.unix_socket ? "localhost" : endpoint.text();
 }
 
+std::vector<state::Identity> identities_of(const Config& config) {
+  std::vector<state::Identity> identities;
+  identities.reserve(config.backends.size());
+  for (const BackendConfig& backend : config.backends)
+    identities.push_back(state::identity_of(backend.name, backend.endpoint.text()));
+  return identities;
+}
+
 std::vector<Endpoint> endpoints_of(const Config& config) {
   std::vector<Endpoint> endpoints;
   endpoints.reserve(config.backends.size());
@@ -45,11 +53,13 @@ std::vector<Endpoint> endpoints_of(const Config& config) {
 
 UpstreamSet::~UpstreamSet() = default;
 
-UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers,
+UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget,
+                         std::shared_ptr<state::GenerationState> state,
                          std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets, EventLog* log,
                          const ResolveFunction& resolve)
     : config_(std::move(config)),
-      states_(std::make_unique<BackendState[]>(config_->backends.size())),
+      state_(std::move(state)),
+      backends_(state_->claim(identities_of(*config_))),
       addresses_(endpoints_of(*config_), resolve ? resolve : resolve_by_system, budget),
       tls_targets_(std::move(tls_targets)) {
   std::vector<BackendTraits> traits;
@@ -58,9 +68,10 @@ UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budg
                                    .max_connections = backend.max_connections,
                                    .backup = backend.backup,
                                    .identity = hash_bytes(backend.name)});
+    by_name_.emplace(backend.name, static_cast<std::uint32_t>(host_fields_.size()));
     host_fields_.push_back(host_field_of(backend.endpoint));
   }
-  balancer_ = Balancer::create(to_balance(config_->algorithm), std::move(traits), {states_.get(), size()},
+  balancer_ = Balancer::create(to_balance(config_->algorithm), std::move(traits), backends_.states,
                                {.panic_threshold = config_->panic_threshold,
                                 .slow_start = config_->slow_start,
                                 .balance_factor = config_->hash.balance_factor});
@@ -69,19 +80,42 @@ UpstreamSet::UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budg
   const bool limited = std::ranges::any_of(
       config_->backends, [](const BackendConfig& backend) { return backend.max_connections > 0; });
   if (limited && config_->queue.size > 0)
-    queue_ = std::make_unique<BackendQueue>(config_->queue.size, workers);
-  for (std::uint32_t i = 0; i < workers; ++i) counts_.push_back(std::make_unique<BackendCounts[]>(size()));
+    queue_ = std::make_unique<BackendQueue>(config_->queue.size, state_->workers());
+  if (!backends_.first) {
+    std::vector<BackendTotals> before;
+    before.reserve(size());
+    for (std::uint32_t i = 0; i < size(); ++i) before.push_back(counted(i));
+    before_.swap(before);
+  }
   if (config_->outlier_detection) outliers_ = std::make_unique<UpstreamOutliers>(*this, log);
 }
 
-UpstreamSet::Counted UpstreamSet::counted(std::uint32_t i) const noexcept {
-  Counted sum;
-  for (const auto& counts : counts_) {
-    sum.requests += counts[i].requests.load(std::memory_order_relaxed);
-    sum.failures += counts[i].failures.load(std::memory_order_relaxed);
-    sum.gateway_failures += counts[i].gateway_failures.load(std::memory_order_relaxed);
-  }
+std::uint32_t UpstreamSet::find(const BackendIdentity& identity) const {
+  const auto found = by_name_.find(identity.name);
+  if (found == by_name_.end() || backend(found->second).endpoint.text() != identity.endpoint)
+    return kNoBackend;
+  return found->second;
+}
+
+std::uint32_t UpstreamSet::find_same(const UpstreamSet& other, std::uint32_t i) const {
+  const auto found = by_name_.find(other.backend(i).name);
+  if (found == by_name_.end() || backend(found->second).endpoint != other.backend(i).endpoint)
+    return kNoBackend;
+  return poolable(found->second) && other.poolable(i) ? found->second : kNoBackend;
+}
+
+BackendTotals UpstreamSet::counted(std::uint32_t i) const noexcept {
+  BackendTotals sum;
+  for (const auto& counts : backends_.counts) sum.add(*counts[i]);
+  if (!before_.empty()) sum.take_away(before_[i]);
   return sum;
+}
+
+void UpstreamSet::greet_newcomers(Instant now) noexcept {
+  for (std::uint32_t i = 0; i < size(); ++i) {
+    if (!backends_.fresh[i]) continue;
+    entry(i).state.up_since_ns.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  }
 }
 
 }  // namespace lb

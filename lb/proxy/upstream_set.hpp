@@ -2,41 +2,37 @@
 // Immutable but for atomics and the addresses of names that resolve later. Any thread.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "lb/balance/balancer.hpp"
 #include "lb/base/time.hpp"
 #include "lb/config/model.hpp"
+#include "lb/observe/backend_counts.hpp"
 #include "lb/observe/event_log.hpp"
 #include "lb/proxy/address_book.hpp"
 #include "lb/proxy/backend_queue.hpp"
+#include "lb/proxy/handed_connection.hpp"
+#include "lb/state/generation_state.hpp"
 #include "lb/tls/client_context.hpp"
 
 namespace lb {
-
-/// What one worker saw of one backend: requests that were brought to an end there, well or badly, and how
-/// many of them failed: no connection, no answer, a malformed or cut one, or a status of 500 and above.
-/// Written by that worker alone, with relaxed stores; anyone may read.
-struct BackendCounts {
-  std::atomic<std::uint64_t> requests{0};
-  std::atomic<std::uint64_t> failures{0};
-  std::atomic<std::uint64_t> gateway_failures{0};  // those but for statuses other than 502, 503 and 504
-  std::uint32_t gateway_failures_in_row = 0;       // that worker's alone
-};
 
 class UpstreamOutliers;
 
 class UpstreamSet final {
  public:
-  /// For `workers` workers. Resolves names within `budget`; what does not resolve cannot be connected to
+  /// For the workers of `state`. Resolves names within `budget`; what does not resolve cannot be connected to
   /// until AddressBook::refresh() finds it. `resolve` empty: the system's.
   /// `tls_targets` is empty or has one for each backend with TLS; one without cannot be connected to.
-  UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget, std::uint32_t workers,
+  /// What is known of a backend, and what is counted of it, is in `state`, by name and address.
+  UpstreamSet(std::shared_ptr<const Config> config, Milliseconds budget,
+              std::shared_ptr<state::GenerationState> state,
               std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets = {}, EventLog* log = nullptr,
               const ResolveFunction& resolve = {});
   ~UpstreamSet();
@@ -46,19 +42,35 @@ class UpstreamSet final {
     return static_cast<std::uint32_t>(config_->backends.size());
   }
   [[nodiscard]] const BackendConfig& backend(std::uint32_t i) const noexcept { return config_->backends[i]; }
+  [[nodiscard]] BackendIdentity identity(std::uint32_t i) const {
+    return {config_->backends[i].name, config_->backends[i].endpoint.text()};
+  }
+  /// Who has that name at that address; kNoBackend: nobody.
+  [[nodiscard]] std::uint32_t find(const BackendIdentity& identity) const;
+  /// A connection to backend `i` of `other`, idle and in plain text, may be used for one of ours: which one,
+  /// or kNoBackend.
+  [[nodiscard]] std::uint32_t find_same(const UpstreamSet& other, std::uint32_t i) const;
+  /// Whether an idle connection to backend i may be anybody's: no TLS and no PROXY header on it.
+  [[nodiscard]] bool poolable(std::uint32_t i) const noexcept {
+    return !config_->backends[i].tls && config_->backends[i].send_proxy == SendProxy::off;
+  }
   [[nodiscard]] Balancer& balancer() noexcept { return *balancer_; }
   /// Whether choosing goes by a part of the request: hash_key() is to be asked for then.
   [[nodiscard]] bool hashes_requests() const noexcept { return hashes_requests_; }
-  [[nodiscard]] const BackendState& state(std::uint32_t i) const noexcept { return states_[i]; }
-  /// Those of worker number `worker`, an array of size().
-  [[nodiscard]] BackendCounts* counts(std::uint32_t worker) noexcept { return counts_[worker].get(); }
-  /// Of backend i, over all workers.
-  struct Counted {
-    std::uint64_t requests = 0;
-    std::uint64_t failures = 0;
-    std::uint64_t gateway_failures = 0;
-  };
-  [[nodiscard]] Counted counted(std::uint32_t i) const noexcept;
+  /// What all generations know of it.
+  [[nodiscard]] state::Entry& entry(std::uint32_t i) const noexcept { return *backends_.entries[i]; }
+  /// Where that is in the shared state; state::kNoEntry: nowhere.
+  [[nodiscard]] std::uint32_t entry_number(std::uint32_t i) const noexcept { return backends_.numbers[i]; }
+  /// So many backends have no place there.
+  [[nodiscard]] std::size_t unshared() const noexcept { return backends_.unshared; }
+  /// Those that no generation knew begin slowly: now is when the first request may come.
+  void greet_newcomers(Instant now) noexcept;
+  /// Those of worker number `worker`, one a backend.
+  [[nodiscard]] std::span<BackendCounts* const> counts(std::uint32_t worker) const noexcept {
+    return backends_.counts[worker];
+  }
+  /// Of backend i, over all workers, since this set is used.
+  [[nodiscard]] BackendTotals counted(std::uint32_t i) const noexcept;
 
   /// Where requests wait for a backend; nullptr when no backend has a limit, or none may wait.
   [[nodiscard]] BackendQueue* queue() const noexcept { return queue_.get(); }
@@ -77,14 +89,16 @@ class UpstreamSet final {
 
  private:
   std::shared_ptr<const Config> config_;
-  std::unique_ptr<BackendState[]> states_;
+  std::shared_ptr<state::GenerationState> state_;
+  state::GenerationState::Backends backends_;
+  std::vector<BackendTotals> before_;  // what was counted before this set was used; empty: nothing
   AddressBook addresses_;
-  std::vector<std::unique_ptr<BackendCounts[]>> counts_;  // one array a worker
   std::unique_ptr<Balancer> balancer_;
   bool hashes_requests_ = false;
   std::unique_ptr<BackendQueue> queue_;
   std::unique_ptr<UpstreamOutliers> outliers_;
   std::vector<std::string> host_fields_;
+  std::unordered_map<std::string_view, std::uint32_t> by_name_;
   std::vector<std::unique_ptr<tls::ClientTarget>> tls_targets_;
 };
 

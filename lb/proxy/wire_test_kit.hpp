@@ -118,6 +118,15 @@ class Wire final {
   bool eof_ = false;
 };
 
+/// Reads to the end; whether that is a reset.
+inline bool ends_with_reset(const Wire& wire) {
+  char bytes[4096];
+  ssize_t n = 0;
+  while ((n = ::recv(wire.fd(), bytes, sizeof bytes, 0)) > 0) {
+  }
+  return n < 0 && errno == ECONNRESET;
+}
+
 /// A backend on a port of its own; each connection is served by `script` on a thread of its own.
 class ScriptedBackend final {
  public:
@@ -224,6 +233,8 @@ class ProxyUnderTest final {
     start(std::move(config), std::move(listeners), std::move(wishes.ticket_keys));
   }
   [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// A listening socket that ListenerWishes::keep_open keeps.
+  [[nodiscard]] int held_fd() const { return held_.front().get(); }
   [[nodiscard]] Wire connect() const { return Wire::connect_to(port_); }
   Proxy* operator->() { return proxy_.get(); }
   Proxy& operator*() { return *proxy_; }
@@ -235,7 +246,7 @@ class ProxyUnderTest final {
   bool hand_over_to(Proxy& successor, std::size_t count) {
     while (count > 0) {
       if (!readable(proxy_->handed_fd(), kPatienceMs)) return false;
-      std::vector<HandedClient> taken = proxy_->take_handed();
+      std::vector<HandedConnection> taken = proxy_->take_handed();
       if (taken.empty() || taken.size() > count) return false;
       count -= taken.size();
       successor.adopt(std::move(taken));

@@ -27,15 +27,6 @@ std::uint32_t places(std::uint32_t count, std::uint32_t times) noexcept {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{count} * times, 1U << 30U));
 }
 
-/// What the configuration says of the listener at that address.
-const ListenerConfig& options_of(const Endpoint& endpoint, const Config& config) {
-  const auto listener = std::ranges::find_if(config.listen, [&](const ListenerConfig& candidate) {
-    return static_cast<const Endpoint&>(candidate) == endpoint;
-  });
-  LB_ASSERT(listener != config.listen.end());
-  return *listener;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
@@ -55,9 +46,12 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
                EventLoop loop, Fd wakeup)
     : shared_(shared),
       config_(*shared.config),
+      counters_(shared.state->counters(number)),
       request_limits_{.head_bytes_max = config_.limits.header_bytes,
                       .request_line_bytes_max = config_.limits.request_line_bytes,
                       .field_count_max = config_.limits.header_count},
+      response_limits_{.head_bytes_max = config_.limits.response_header_bytes,
+                       .field_count_max = config_.limits.response_header_count},
       number_(number),
       loop_(std::move(loop)),
       wakeup_(std::move(wakeup)),
@@ -73,12 +67,7 @@ Worker::Worker(WorkerShared& shared, std::shared_ptr<UpstreamSet> upstreams,
       scratch_(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
-  for (const ListeningSocket& socket : listeners_) {
-    const ListenerConfig& options = options_of(socket.endpoint, config_);
-    listener_options_.push_back(&options);
-    const auto index = static_cast<std::size_t>(&options - config_.listen.data());
-    listener_tls_.push_back(shared_.server_contexts[index].get());
-  }
+  know_listeners();
 }
 
 Worker::~Worker() {
@@ -236,7 +225,7 @@ void Worker::end_of_turn() {
   for (const auto& upstreams : all_upstreams_) {
     while (UpstreamConnection* old = upstreams->expired(now_)) close_upstream(*old);
   }
-  if (!leaving_.empty()) hand_over_leaving();
+  if (handing_ && (!leaving_.empty() || upstreams_leave())) hand_over_leaving();
   if (now_ >= drain_deadline_) force_close_all();
   if (!access_lines_.empty() &&
       (access_lines_.size() >= kAccessLogBytes || now_ - access_flushed_ >= kAccessLogDelay)) {
@@ -283,6 +272,7 @@ void Worker::pause_accepting(Duration pause) {
 /// Accepts as many as it found the last time, so that a quiet listener costs one call and a full queue is
 /// emptied in few turns. The listener is level-triggered: what is left is announced again.
 void Worker::accept_clients(std::uint32_t listener) {
+  if (parked_ && draining_) return refuse_gone(listener);
   if (!listeners_watched_) return;
   std::uint32_t accepted = 0;
   for (; accepted < accept_burst_; ++accepted) {
@@ -296,6 +286,7 @@ void Worker::accept_clients(std::uint32_t listener) {
     Fd fd{::accept4(listeners_[listener].fd.get(), reinterpret_cast<sockaddr*>(&storage), &size,
                     SOCK_NONBLOCK | SOCK_CLOEXEC)};
     if (fd) {
+      if (shared_.probes.arrived(reinterpret_cast<const sockaddr*>(&storage), size)) continue;
       if (ClientConnection* client =
               add_client(std::move(fd), IpAddress::from(storage), listener_tls_[listener])) {
         client->listener = listener_options_[listener];
@@ -332,7 +323,7 @@ void Worker::greet(ClientConnection& client) {
   }
   if (raw && !client.socket.tls) return begin_raw(client);
   wheel_.set(client.timer, now_ + config_.timeouts.header);
-  if (leaves(client)) leaving_.push_back(client.handle);  // its PROXY header came while we drain
+  if (leaves(client)) leave(client);  // its PROXY header came while we drain
 }
 
 ClientConnection* Worker::add_client(Fd fd, const IpAddress& peer, const tls::ServerContext* tls) {
@@ -417,10 +408,13 @@ void Worker::on_exchange_timer(Exchange& exchange) {
     exchange.waits_for_room = false;
     return dispatch(exchange);
   }
+  if (now_ >= exchange.tunnel_ends_at) {
+    bump(counters_.drain_force_closed);
+    return abort_exchange(exchange, "drain_timeout");
+  }
   if (outbox_moves(exchange.client->socket) ||
       (exchange.upstream != nullptr && outbox_moves(exchange.upstream->socket))) {
-    const TimeoutsConfig& timeouts = config_.timeouts;
-    wheel_.set(exchange.timer, now_ + (exchange.tunnel ? timeouts.tunnel : timeouts.body));
+    wheel_.set(exchange.timer, exchange.tunnel ? tunnel_deadline(exchange) : now_ + config_.timeouts.body);
     return;
   }
   if (exchange.tunnel) {
@@ -453,8 +447,15 @@ void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
   WorkerUpstreams* const before = upstreams_;
   all_upstreams_.push_back(std::make_unique<WorkerUpstreams>(std::move(upstreams), number_));
   upstreams_ = all_upstreams_.back().get();
-  while (UpstreamConnection* idle = before->oldest()) close_upstream(*idle);
+  has_successor_ = true;
+  while (UpstreamConnection* idle = before->oldest()) {
+    before->remove(*idle);
+    if (rehome(*idle)) continue;
+    say_goodbye(idle->socket);
+    upstream_connections_.retire(idle->handle);
+  }
   dissolve_line();
+  close_removed_tunnels();
   // A generation that drains for long sees many successors: sets that nothing refers to any more go.
   std::unordered_set<const WorkerUpstreams*> used{upstreams_};
   exchanges_.for_each([&](const Exchange& exchange, Handle) { used.insert(exchange.upstreams); });
@@ -464,6 +465,7 @@ void Worker::set_successor(std::shared_ptr<UpstreamSet> upstreams) {
 
 void Worker::leave_old_addresses() {
   upstream_connections_.for_each([](UpstreamConnection& upstream, Handle) {
+    if (upstream.backend == kNoBackend) return;  // of a tunnel that came from another generation
     AddressBook& addresses = upstream.upstreams->set().addresses();
     upstream.stale = !addresses.is_current(upstream.backend, upstream.address_key);
   });
@@ -479,14 +481,19 @@ void Worker::start_drain(Instant deadline, Handoff handoff) {
     pipelines_end_ = now_ + (deadline - now_) / 2;
     accept_again_ = kNever;
     unwatch_listeners();  // before close(2): the sockets are shared with the supervisor and other generations
-    listeners_.clear();
+    if (parked_) {
+      watch_gone();
+    } else {
+      listeners_.clear();
+    }
     hush_idle(handoff);
   }
-  if (handoff == Handoff::idle_clients && !handing_) start_handoff();
+  if (handoff == Handoff::live) start_handoff();
 }
 
 /// Idle connections that stay here have timeouts.quiet from now on.
 void Worker::hush_idle(Handoff handoff) {
+  hushed_ = handoff == Handoff::none;
   clients_.for_each([this, handoff](ClientConnection& client, Handle) {
     const bool stays = handoff == Handoff::none || client.socket.tls;
     if (stays && client.state == ClientConnection::State::idle && client.requests > 0) {
@@ -500,6 +507,7 @@ void Worker::force_close_all() {
   clients_.for_each([this](ClientConnection& client, Handle) {
     const bool busy = client.exchange != nullptr || client.state == ClientConnection::State::finishing;
     bump(busy ? counters_.drain_force_closed : counters_.drain_closed_idle);
+    if (busy && shared_.ledger.wants_forced()) shared_.ledger.forced(last_words(client));
     if (client.exchange != nullptr) {
       abort_exchange(*client.exchange, "drain_timeout");
     } else {
@@ -509,7 +517,7 @@ void Worker::force_close_all() {
 }
 
 void Worker::check_drained() {
-  if (!draining_ || drained_reported_ || clients_.size() > 0) return;
+  if (!draining_ || drained_reported_ || clients_.size() > 0 || upstreams_leave()) return;
   drained_reported_ = true;
   for (const auto& upstreams : all_upstreams_) {
     while (UpstreamConnection* idle = upstreams->oldest()) close_upstream(*idle);

@@ -16,17 +16,20 @@
 // worker_preface On a listener in TCP mode: greet -> begin_raw -> dispatch -> raw_connected -> tunnel
 // ..... worker_tcp
 //
-// In a drain with handoff a connection that is idle goes on: become_idle -> hand_over (worker_handoff) -> the
-// queue of the DrainLedger -> adopt, in a worker of the next generation.
+// In a drain with handoff a connection that is idle, and a tunnel at any time, goes on: leave -> hand_over
+// (worker_handoff) -> the queue of the DrainLedger -> adopt (worker_adopt), in a worker of the next
+// generation.
 //
 // A socket is tried first and waited for on EAGAIN; a read that came up short means drained. While bytes wait
 // in a socket's outbox the other side is not read: that is the back-pressure, and it bounds memory.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <ctime>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -51,10 +54,14 @@
 #include "lb/observe/counters.hpp"
 #include "lb/observe/event_log.hpp"
 #include "lb/proxy/access_log_file.hpp"
+#include "lb/proxy/census.hpp"
 #include "lb/proxy/connections.hpp"
 #include "lb/proxy/drain_ledger.hpp"
+#include "lb/proxy/foreign_backends.hpp"
 #include "lb/proxy/gather.hpp"
+#include "lb/proxy/probe_desk.hpp"
 #include "lb/proxy/upstream_pool.hpp"
+#include "lb/state/generation_state.hpp"
 
 namespace lb {
 
@@ -63,11 +70,13 @@ class Worker;
 /// What the workers of a generation share. Read-only but for atomics and thread-safe objects.
 struct WorkerShared {
   std::shared_ptr<const Config> config;
+  std::shared_ptr<state::GenerationState> state;
   std::uint64_t generation = 1;
   EventLog* log = nullptr;
   LogFormat access_log_format = LogFormat::text;
   std::unique_ptr<AccessLogFile> access_log;                         // may be null
   std::vector<std::unique_ptr<tls::ServerContext>> server_contexts;  // one a listener; null: plain text
+  std::vector<IpAddress> listener_addresses;                         // one a listener: where it really is
   std::unique_ptr<RateLimiter> limiter;                              // may be null
   std::unique_ptr<ConnectionCounter> connection_counter;             // null: no limit of connections a client
   std::string response_block;                                        // response_headers as ready-made lines
@@ -76,6 +85,8 @@ struct WorkerShared {
   std::atomic<std::uint32_t> open_clients{0};
   std::vector<Worker*> workers;  // by number; all there before the first starts
   DrainLedger ledger;            // held by each worker of a drain that has connections left
+  ForeignBackends foreign;       // of tunnels that came from another generation
+  ProbeDesk probes;
 };
 
 class Worker final {
@@ -99,13 +110,27 @@ class Worker final {
   /// Names have other addresses now: connections to those that are gone are closed, in use ones after their
   /// request.
   void leave_old_addresses();
-  /// The ledger is held for this worker from before the first call. A second call may add the handoff.
+  /// The ledger is held for this worker from before the first call. A further call may add the handoff, or
+  /// begin it anew for another successor.
   void start_drain(Instant deadline, Handoff handoff);
+  /// Before start_drain, or in a drain after park: the listening sockets stay open. Those of `gone` (of the
+  /// configuration's listeners), which the successor does not have, are answered with a reset.
+  void park(std::vector<Endpoint> gone);
+  /// The drain goes on as one of a worker that was never parked.
+  void let_go();
+  /// Ends the drain of a parked worker: it accepts again, also from `more`, and what is still open stays.
+  /// `home` (null: it was never left): the backends to use again. The ledger is reset by the caller.
+  void resume(std::shared_ptr<UpstreamSet> home, std::vector<ListeningSocket> more);
   /// From now on the drain goes on as one without handoff.
   void stop_handoff();
   /// Connections of another generation, or our own that came back. In a drain the ledger is held once for
   /// each call, from before it is posted.
-  void adopt(std::vector<HandedClient> handed);
+  void adopt(std::vector<HandedConnection> handed);
+  /// Adds what is connected now.
+  void count(Census& census);
+
+  /// Any thread: some wait for room in the ledger, so that the worker is to be woken when there is.
+  [[nodiscard]] bool wants_room() const noexcept { return wants_room_.load(std::memory_order_relaxed); }
 
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   [[nodiscard]] std::uint64_t completed_in_drain() const noexcept {
@@ -203,14 +228,47 @@ class Worker final {
   BodyStep splice_response(Exchange& exchange, std::size_t& moved);
   BodyStep splice_request(Exchange& exchange, std::size_t& moved);
 
-  // worker_handoff.cpp: idle connections that go to the next generation, or came from the last
+  // worker_park.cpp
+  void know_listeners();
+  void watch_gone();
+  void unwatch_gone();
+  void refuse_gone(std::uint32_t listener);
+
+  // worker_census.cpp: what is connected, for those who ask
+  [[nodiscard]] int listener_index(const ClientConnection& client) const noexcept;
+  [[nodiscard]] ForceClosed last_words(const ClientConnection& client) const;
+
+  // worker_handoff.cpp: connections that go to the next generation
   void start_handoff();
+  [[nodiscard]] bool movable(const ClientConnection& client) const noexcept;
+  void leave(ClientConnection& client);
   void hand_over_leaving();
+  static HandedConnection handed(ClientConnection& client);
+  HandedSide handed_side(Socket& socket);
   void hand_over(ClientConnection& client);
+  void hand_over_tunnel(ClientConnection& client);
+  [[nodiscard]] bool was_removed(const Exchange& exchange) const;
+  static OnRemoval on_removal(const Exchange& exchange);
+  void close_removed_tunnels();
+  [[nodiscard]] bool upstreams_leave() const noexcept;
+  void hand_over_upstreams(std::size_t count_max);
+  bool rehome(UpstreamConnection& upstream);
   /// In a drain with handoff: it moves. One with TLS stays until it is told to close, as without handoff.
   [[nodiscard]] bool leaves(const ClientConnection& client) const noexcept {
-    return handing_ && !client.socket.tls;
+    return handing_ && !client.socket.tls && !client.stays;
   }
+  /// At the end of this very turn, so that it is not read any more.
+  [[nodiscard]] bool leaves_now(const ClientConnection& client) const noexcept {
+    return leaves(client) && shared_.ledger.has_room();
+  }
+
+  // worker_adopt.cpp: connections that came from another generation, or back
+  ClientConnection* adopt_socket(HandedConnection& one);
+  bool adopt_client(HandedConnection& one);
+  bool adopt_tunnel(HandedConnection& one);
+  void describe_tunnel(Exchange& exchange, HandedConnection& one);
+  void adopt_side(Socket& socket, Token token, const HandedSide& side);
+  void adopt_upstream(HandedConnection& one);
 
   // worker_client.cpp: the client side
   void on_client_event(ClientConnection& client, std::uint32_t events);
@@ -226,14 +284,13 @@ class Worker final {
     return !client.inbox.empty() || (client.socket.readable && !client.socket.peer_closed);
   }
   /// Whether a response may promise that its connection lives on: not the last that
-  /// limits.requests_per_connection allows. While draining only for requests that are
-  /// here already, and not for ever; with handoff always, but not for ever for a client with requests in our
-  /// hands each time. `more_here`: bytes of a further request that are not in the inbox yet.
+  /// limits.requests_per_connection allows. While draining only for requests that are here already, and not
+  /// for ever; with handoff always. `more_here`: bytes of a further request that are not in the inbox yet.
   [[nodiscard]] bool may_live_on(const ClientConnection& client, bool more_here = false) const noexcept {
     const std::uint32_t requests_max = config_.limits.requests_per_connection;
     if (requests_max != 0 && client.requests >= requests_max) return false;
     if (!draining_) return true;
-    if (leaves(client)) return now_ < pipelines_end_ || !(more_here || !client.inbox.empty());
+    if (leaves(client)) return true;
     return (more_here || more_input_waits(client)) && now_ < pipelines_end_;
   }
   void reject(ClientConnection& client, std::uint16_t status, std::string_view detail);
@@ -274,6 +331,7 @@ class Worker final {
             std::uint32_t retry_after_s = 0);
   void abort_exchange(Exchange& exchange, std::string_view outcome);
   void end_exchange(Exchange& exchange, std::string_view outcome);
+  void forget_exchange(Exchange& exchange);
   void release_backend(Exchange& exchange);
   void close_upstream(UpstreamConnection& upstream);
   void log_exchange(const Exchange& exchange, std::string_view outcome);
@@ -294,6 +352,7 @@ class Worker final {
   static Answer answer_of(std::uint16_t status) noexcept;
   /// The backend brought a request to an end, well or badly.
   void count_answer(Exchange& exchange, Answer answer);
+  void count_answer_time(Exchange& exchange) noexcept;
   /// The backend's response is malformed, cut or missing.
   void count_upstream_error(Exchange& exchange);
   static bool may_send_again(const Exchange& exchange);
@@ -338,11 +397,17 @@ class Worker final {
   void serve_line();
   void on_line_timer(Exchange& exchange);
   void place_freed(WorkerUpstreams& upstreams);
-  void give_turn(WorkerUpstreams& upstreams);
+  enum class Turn : std::uint8_t { place, look };  // one place was freed; or there may be some
+  void take_turn(Turn turn) noexcept;
+  void give_turn(WorkerUpstreams& upstreams, Turn turn);
   void dissolve_line();
 
   // worker_tunnel.cpp
   void begin_tunnel(Exchange& exchange, std::string_view upstream_bytes);
+  /// Without a further byte it ends then.
+  [[nodiscard]] Instant tunnel_deadline(const Exchange& exchange) const noexcept {
+    return std::min(now_ + Duration{config_.timeouts.tunnel}, exchange.tunnel_ends_at);
+  }
   void pump_tunnel(Exchange& exchange);
   bool pump_one_way(Socket& from, Socket& to, Token to_token, std::uint64_t& total);
   void tunnel_broken(Exchange& exchange);
@@ -362,7 +427,7 @@ class Worker final {
 
   WorkerShared& shared_;
   const Config& config_;
-  Counters counters_;
+  Counters& counters_;  // in the shared state
   std::atomic<std::uint64_t> completed_in_drain_{0};
 
   const http::HeadLimits request_limits_;
@@ -374,7 +439,10 @@ class Worker final {
   std::vector<const ListenerConfig*> listener_options_;  // one a listening socket
   std::vector<const tls::ServerContext*> listener_tls_;  // the same
   bool listeners_watched_ = false;
-  Instant accept_again_ = kNever;  // accepting is paused until then
+  bool parked_ = false;                      // draining, and the listeners are kept
+  std::vector<Endpoint> gone_;               // parked: what the successor does not listen at
+  std::vector<std::uint32_t> gone_watched_;  // the listeners of those
+  Instant accept_again_ = kNever;            // accepting is paused until then
   std::uint32_t accept_burst_ = 1;
 
   Instant now_;
@@ -393,6 +461,7 @@ class Worker final {
   Exchange* line_first_ = nullptr;  // requests that wait for a backend, first come first
   Exchange* line_last_ = nullptr;
   std::uint32_t line_turns_ = 0;         // how many of them may try now
+  bool line_looks_ = false;              // one of those turns is a look
   std::vector<Handle> response_resume_;  // exchanges whose response used up its share of the turn
 
   std::unique_ptr<char[]> scratch_;     // kReadBytes: what was received last
@@ -409,9 +478,13 @@ class Worker final {
   Instant access_flushed_{};
 
   bool draining_ = false;
-  bool handing_ = false;         // draining with handoff
-  std::vector<Handle> leaving_;  // handing: clients that became idle in this turn
-  std::vector<HandedClient> handed_;
+  bool handing_ = false;        // draining with handoff
+  bool hushed_ = false;         // idle clients have timeouts.quiet
+  bool has_successor_ = false;  // upstreams_ are those of a successor
+  std::deque<Handle> leaving_;  // handing: clients that are to go, or were when they were put here
+  std::vector<Handle> unread_;  // of these, such as would have been read in this turn
+  std::vector<HandedConnection> handed_;
+  std::atomic<bool> wants_room_{false};
   bool drained_reported_ = false;
   Instant drain_deadline_ = kNever;
   Instant pipelines_end_ = kNever;  // draining: from then on even a client that pipelines is told to go

@@ -24,8 +24,8 @@ void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
     if (socket.outbox.empty()) {
       on_client_writable(client);
     } else if (client.exchange != nullptr && client.exchange->response_head_sent) {
-      const TimeoutsConfig& timeouts = config_.timeouts;
-      wheel_.set(client.exchange->timer, now_ + (client.exchange->tunnel ? timeouts.tunnel : timeouts.body));
+      Exchange& exchange = *client.exchange;
+      wheel_.set(exchange.timer, exchange.tunnel ? tunnel_deadline(exchange) : now_ + config_.timeouts.body);
     }
     if (client.state == State::closed) return;
   }
@@ -59,6 +59,12 @@ void Worker::on_client_writable(ClientConnection& client) {
 }
 
 void Worker::read_client(ClientConnection& client) {
+  if (draining_ && client.state == State::idle && leaves_now(client)) {
+    // It takes its unread bytes along.
+    leave(client);
+    unread_.push_back(client.handle);
+    return;
+  }
   if (client.socket.tls && client.listener->mode == ListenMode::tcp) return shake_raw(client);
   // Bytes that no parser has seen yet come first: a pipelined request needs no recv.
   if (!client.inbox.empty() && client.scanner.scanned == 0) {
@@ -68,9 +74,7 @@ void Worker::read_client(ClientConnection& client) {
     serve_bytes(client, {scratch_.get(), have});
   }
   const auto wants_more = [&] {
-    // One that is to be handed over takes its unread bytes along.
-    return client.state == State::head ||
-           (client.state == State::idle && client.inbox.empty() && !leaves(client));
+    return client.state == State::head || (client.state == State::idle && client.inbox.empty());
   };
   while (client.socket.readable && wants_more()) {
     const std::size_t have = client.inbox.size();
@@ -142,9 +146,9 @@ void Worker::become_idle(ClientConnection& client) {
 
 void Worker::become_idle_in_drain(ClientConnection& client) {
   if (leaves(client)) {
-    // At the end of the turn: our callers may hold more of its bytes, and they are served here.
-    wheel_.set(client.timer, kNever);
-    leaving_.push_back(client.handle);
+    // At the end of the turn: our callers may hold more of its bytes.
+    wheel_.set(client.timer, now_ + config_.timeouts.idle);
+    leave(client);
   } else {
     wheel_.set(client.timer, now_ + config_.timeouts.quiet);
   }

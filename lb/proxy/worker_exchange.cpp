@@ -181,6 +181,7 @@ void Worker::dispatch(Exchange& exchange) {
 
 /// Finds a connection for the request and sends it; goes on to the next backend while that fails at once.
 void Worker::dispatch_picked(Exchange& exchange) {
+  exchange.dispatched = now_;
   for (;;) {
     UpstreamConnection* upstream = exchange.retried || exchange.raw ? nullptr : take_pooled(exchange);
     if (upstream != nullptr) {
@@ -423,17 +424,23 @@ void Worker::abort_exchange(Exchange& exchange, std::string_view outcome) {
 
 /// The one place where an exchange ends. Its upstream connection, if still attached, is closed.
 void Worker::end_exchange(Exchange& exchange, std::string_view outcome) {
-  if (exchange.upstream != nullptr) close_upstream(*exchange.upstream);
   leave_line(exchange);
-  release_backend(exchange);
   log_exchange(exchange, outcome);
-  wheel_.cancel(exchange.timer);
-  lb::drop(counters_.requests_in_flight);
-  if (exchange.tunnel) lb::drop(counters_.tunnels_open);
   if (draining_ && outcome == "ok") {
     completed_in_drain_.store(completed_in_drain_.load(std::memory_order_relaxed) + 1,
                               std::memory_order_relaxed);
   }
+  forget_exchange(exchange);
+}
+
+/// Gives back what it holds of others; nothing is told or logged.
+void Worker::forget_exchange(Exchange& exchange) {
+  if (exchange.upstream != nullptr) close_upstream(*exchange.upstream);
+  release_backend(exchange);
+  wheel_.cancel(exchange.timer);
+  lb::drop(counters_.requests_in_flight);
+  if (exchange.tunnel) lb::drop(counters_.tunnels_open);
+  if (exchange.origin) shared_.foreign.remove(exchange.origin->backend);
   exchange.client->exchange = nullptr;
   exchanges_.retire(exchange.handle);
 }

@@ -6,9 +6,10 @@
 //                             |    +--------------------+
 //                             +--queue.timeout, or no place in the queue--> 503
 //
-// Turns come from who frees a place (place_freed, of any worker), from entering an empty queue (a place may
-// have become free just before), and every kLookAgain from the first in line, for what nobody announces: a
-// backend that is up again.
+// Turns come from who frees a place (place_freed, of any worker): one turn, one place. Other turns are looks:
+// from entering an empty queue, as places may have become free just before, announced to nobody; and every
+// kLookAgain from the first in line, for what nobody announces: a backend that is up again. How many places
+// there are is not known then, so a look that finds one goes on to the next who waits, until one finds none.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -35,6 +36,8 @@ void Worker::wait_in_line(Exchange& exchange) {
   const bool late = exchange.waited && now_ >= exchange.wait_until;
   const auto entry = queue == nullptr || late ? BackendQueue::Entry::full : queue->enter(number_);
   if (entry == BackendQueue::Entry::full) {
+    // Who entered while this one was counted took itself for the second, and there may be no first any more.
+    if (queue != nullptr && !late) give_turn(*exchange.upstreams, Turn::look);
     return fail(exchange, 503, "every backend is at its connection limit", kRetryAfterS);
   }
   if (!exchange.waited) exchange.wait_until = now_ + exchange.upstreams->set().config().queue.timeout;
@@ -48,7 +51,7 @@ void Worker::wait_in_line(Exchange& exchange) {
   bump(counters_.queue_waiting);
   wheel_.set(exchange.timer, exchange.wait_until);
   if (line_first_ == &exchange) look_again_later();
-  if (entry == BackendQueue::Entry::first) ++line_turns_;
+  if (entry == BackendQueue::Entry::first) take_turn(Turn::look);
 }
 
 void Worker::leave_line(Exchange& exchange) noexcept {
@@ -67,14 +70,22 @@ void Worker::look_again_later() noexcept {
   wheel_.set(line_first_->timer, std::min(line_first_->wait_until, now_ + kLookAgain));
 }
 
-/// As many of the line as there were turns. A turn that nobody here can use goes on to another worker.
+void Worker::take_turn(Turn turn) noexcept {
+  ++line_turns_;
+  if (turn == Turn::look) line_looks_ = true;
+}
+
+/// As many of the line as there were turns. A turn that nobody here can use goes on to another worker. Where
+/// one of several is a look all count as such: none becomes two by it.
 void Worker::serve_line() {
+  const Turn kind = std::exchange(line_looks_, false) ? Turn::look : Turn::place;
   for (std::uint32_t turns = std::exchange(line_turns_, 0); turns > 0; --turns) {
     Exchange* const exchange = line_first_;
-    if (exchange == nullptr) return give_turn(*upstreams_);
+    if (exchange == nullptr) return give_turn(*upstreams_, kind);
     const Pick pick = choose(*exchange);
     if (pick.result == PickResult::busy) return;
     leave_line(*exchange);
+    if (kind == Turn::look) give_turn(*upstreams_, kind);
     if (pick.result == PickResult::picked) {
       exchange->backend = pick.backend;
       dispatch_picked(*exchange);
@@ -90,26 +101,23 @@ void Worker::on_line_timer(Exchange& exchange) {
     leave_line(exchange);
     return fail(exchange, 503, "every backend stayed at its connection limit", kRetryAfterS);
   }
-  ++line_turns_;
+  take_turn(Turn::look);
   look_again_later();
 }
 
 /// A request has ended at a backend of `upstreams`: whose turn it is may try.
 void Worker::place_freed(WorkerUpstreams& upstreams) {
-  if (upstreams.set().queue() != nullptr) give_turn(upstreams);
+  if (upstreams.set().queue() != nullptr) give_turn(upstreams, Turn::place);
 }
 
-void Worker::give_turn(WorkerUpstreams& upstreams) {
+void Worker::give_turn(WorkerUpstreams& upstreams, Turn turn) {
   BackendQueue* const queue = upstreams.set().queue();
   if (queue == nullptr) return;
   const std::optional<std::uint32_t> next = queue->next_turn();
   if (!next) return;
-  if (*next == number_) {
-    ++line_turns_;
-    return;
-  }
+  if (*next == number_) return take_turn(turn);
   Worker* const other = shared_.workers[*next];
-  other->post([other] { ++other->line_turns_; });
+  other->post([other, turn] { other->take_turn(turn); });
 }
 
 /// The backends are others now: everybody in line tries those.

@@ -157,8 +157,16 @@ void Worker::count_answer(Exchange& exchange, Answer answer) {
   bump(counts.gateway_failures);
   const std::uint32_t row_max = exchange.upstreams->failures_in_row_max();
   if (row_max == 0 || ++counts.gateway_failures_in_row < row_max) return;
-  exchange.upstreams->set().outliers()->failed_in_row(exchange.backend, counts.gateway_failures_in_row, now_);
+  exchange.upstreams->set().outliers()->failed_in_row(exchange.backend, row_max, now_);
   counts.gateway_failures_in_row = 0;
+}
+
+/// By the clock of the turns: no call for it.
+void Worker::count_answer_time(Exchange& exchange) noexcept {
+  constexpr std::uint64_t kNsPerUs = 1000;
+  const Duration took = now_ - exchange.dispatched;
+  count_latency(exchange.upstreams->counts(exchange.backend),
+                static_cast<std::uint64_t>(std::max(took, Duration::zero()).count()) / kNsPerUs);
 }
 
 void Worker::count_upstream_error(Exchange& exchange) {

@@ -212,6 +212,7 @@ bool Worker::begin_response(Exchange& exchange, const http::ResponseHead& head) 
   exchange.request_bytes.clear();  // it will not be sent again
   count_status(head.status);
   count_answer(exchange, answer_of(head.status));
+  count_answer_time(exchange);
   return true;
 }
 
@@ -245,12 +246,13 @@ void Worker::response_done(Exchange& exchange, bool surplus_bytes) {
   UpstreamConnection& upstream = *exchange.upstream;
   const bool reusable = exchange.upstream_keep_alive && !surplus_bytes && exchange.request_sent &&
                         upstream.socket.outbox.empty() && !upstream.socket.readable &&
-                        !upstream.socket.peer_closed && !upstream.prefaced && !upstream.stale &&
-                        upstream.upstreams == upstreams_;
+                        !upstream.socket.peer_closed && !upstream.prefaced && !upstream.stale;
   if (reusable) {
     upstream.exchange = nullptr;
     exchange.upstream = nullptr;
-    if (!upstream.upstreams->put(upstream, now_)) {
+    upstream.idle_since = now_;
+    const bool current = upstream.upstreams == upstreams_;
+    if (!(current ? upstreams_->put(upstream, now_) : rehome(upstream))) {
       upstream.exchange = &exchange;  // the pool is full
       close_upstream(upstream);
     }

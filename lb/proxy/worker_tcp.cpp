@@ -50,6 +50,7 @@ void Worker::raw_connected(Exchange& exchange) {
   bump(counters_.upstream_connects);
   exchange.upstreams->balancer().report_success(exchange.backend, now_);
   count_answer(exchange, Answer::good);
+  count_answer_time(exchange);
   exchange.logged_backend = exchange.upstreams->set().backend(exchange.backend).name;
   exchange.tunnel = true;
   if (upstream.prefaced && !send_preface(exchange)) return tunnel_broken(exchange);

@@ -25,13 +25,14 @@ void Worker::begin_tunnel(Exchange& exchange, std::string_view upstream_bytes) {
     client.inbox.clear();
     if (!sent) return abort_exchange(exchange, "upstream_closed");
   }
+  if (leaves(client)) leave(client);
   pump_tunnel(exchange);
 }
 
 void Worker::pump_tunnel(Exchange& exchange) {
   ClientConnection& client = *exchange.client;
   UpstreamConnection& upstream = *exchange.upstream;
-  wheel_.set(exchange.timer, now_ + config_.timeouts.tunnel);
+  wheel_.set(exchange.timer, tunnel_deadline(exchange));
   const std::uint64_t in = exchange.tunnel_bytes_in;
   const std::uint64_t out = exchange.tunnel_bytes_out;
   const bool whole =

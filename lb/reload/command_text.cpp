@@ -24,6 +24,16 @@ const char* note_name(NoteKind kind) noexcept {
       return "restarted";
     case NoteKind::restart_failed:
       return "restart_failed";
+    case NoteKind::resuming:
+      return "resuming";
+    case NoteKind::resumed:
+      return "resumed";
+    case NoteKind::resume_failed:
+      return "resume_failed";
+    case NoteKind::parked_lost:
+      return "parked_lost";
+    case NoteKind::probe_failed:
+      return "probe_failed";
     case NoteKind::handover_overdue:
       return "handover_overdue";
     case NoteKind::killed_overdue:
@@ -65,6 +75,31 @@ std::string answer_text(const Answer& answer) {
 
 }  // namespace
 
+const char* phase_name(ReloadMachine::Phase phase) noexcept {
+  using Phase = ReloadMachine::Phase;
+  switch (phase) {
+    case Phase::starting:
+      return "starting";
+    case Phase::warming:
+      return "warming";
+    case Phase::serving:
+      return "serving";
+    case Phase::handing:
+      return "handing over";
+    case Phase::draining:
+      return "draining";
+    case Phase::parked:
+      return "parked";
+    case Phase::resuming:
+      return "resuming";
+    case Phase::quitting:
+      return "quitting";
+    case Phase::killed:
+      return "killed";
+  }
+  return "?";
+}
+
 std::string event_text(const ReloadEvent& event) {
   return std::visit(
       Overloaded{
@@ -77,12 +112,17 @@ std::string event_text(const ReloadEvent& event) {
           [](const CallerLeft& e) { return "CallerLeft " + std::to_string(e.caller); },
           [](const SpawnFailed& e) { return "SpawnFailed " + number(e.id); },
           [](const Loaded& e) { return "Loaded " + number(e.id); },
-          [](const Ready& e) { return "Ready " + number(e.id); },
+          [](const Ready& e) { return "Ready " + number(e.id) + (e.probation ? " on probation" : ""); },
           [](const Failed& e) { return "Failed " + number(e.id) + " (" + e.reason + ")"; },
           [](const DrainAcknowledged& e) {
             return "DrainAcknowledged " + number(e.id) +
                    (e.successor ? " for " + number(*e.successor) : std::string{});
           },
+          [](const Resumed& e) { return "Resumed " + number(e.id); },
+          [](const Probed& e) {
+            return "Probed " + number(e.id) + (e.good ? " good" : " bad (" + e.reason + ")");
+          },
+          [](const ProbationEnded& e) { return "ProbationEnded " + number(e.id) + (e.good ? " good" : ""); },
           [](const Exited& e) { return "Exited " + number(e.id) + " (" + e.reason + ")"; },
           [](const StopRequested&) -> std::string { return "StopRequested"; },
           [](const QuitRequested&) -> std::string { return "QuitRequested"; },
@@ -99,7 +139,12 @@ std::string command_text(const ReloadCommand& command) {
           },
           [](const Proceed& c) { return "proceed " + number(c.id); },
           [](const Promote& c) { return "promote " + number(c.id); },
-          [](const HandOver& c) { return "hand over " + number(c.old) + " to " + number(c.successor); },
+          [](const HandOver& c) {
+            return (c.park ? "park " : "hand over ") + number(c.old) + " to " + number(c.successor);
+          },
+          [](const Resume& c) { return "resume " + number(c.id); },
+          [](const Release& c) { return "let go " + number(c.id); },
+          [](const Probe& c) { return "probe " + number(c.id); },
           [](const DrainForExit& c) { return "drain " + number(c.id); },
           [](const NudgeDrain& c) { return "nudge " + number(c.id); },
           [](const Quit& c) { return "quit " + number(c.id); },

@@ -7,11 +7,6 @@
 #include "lb/base/result.hpp"
 
 namespace lb {
-namespace {
-
-constexpr const char* kUndoneAlready = "the generation to be undone is gone already";
-
-}  // namespace
 
 int exit_code(StartFailure failure) noexcept {
   switch (failure) {
@@ -27,27 +22,6 @@ int exit_code(StartFailure failure) noexcept {
       return 5;
   }
   return 5;
-}
-
-const char* phase_name(ReloadMachine::Phase phase) noexcept {
-  using Phase = ReloadMachine::Phase;
-  switch (phase) {
-    case Phase::starting:
-      return "starting";
-    case Phase::warming:
-      return "warming";
-    case Phase::serving:
-      return "serving";
-    case Phase::handing:
-      return "handing over";
-    case Phase::draining:
-      return "draining";
-    case Phase::quitting:
-      return "quitting";
-    case Phase::killed:
-      return "killed";
-  }
-  return "?";
 }
 
 std::vector<ReloadCommand> ReloadMachine::step(Instant now, const ReloadEvent& event) {
@@ -80,7 +54,7 @@ void ReloadMachine::on(const Boot& event) {
   LB_ASSERT(!attempt_ && generations_.empty());
   fallback_ = event.fallback;
   backoff_ = limits_.backoff_min;
-  attempt_ = Attempt{.id = next_id_, .boot = true};
+  attempt_ = Attempt{.id = next_id_, .taker = next_id_, .boot = true};
   spawn(next_id_, ConfigSource::file);
 }
 
@@ -122,7 +96,7 @@ void ReloadMachine::on(const RollbackRequested&) {
   if (rollback_of_ || (attempt_ && attempt_->rollback)) return;
   rollback_of_ = current_.value_or(0);
   if (mode_ != Mode::running) return reject_rollback("the balancer is shutting down");
-  if (!current_) return reject_rollback(kUndoneAlready);
+  if (!current_) return reject_rollback("the generation to be undone is gone already");
   begin_reload_if_wanted();
 }
 
@@ -135,8 +109,7 @@ void ReloadMachine::begin_reload_if_wanted() {
   if (mode_ != Mode::running || attempt_) return;
   if (rollback_of_) {
     LB_ASSERT(rollback_of_ == current_);
-    rollback_of_.reset();
-    return begin({.id = next_id_, .rollback = true, .from = current_}, ConfigSource::last_good);
+    return begin_rollback();
   }
   if (!reload_wanted_) return;
   if (draining() >= limits_.draining_max) {
@@ -145,7 +118,8 @@ void ReloadMachine::begin_reload_if_wanted() {
     return;
   }
   reload_wanted_ = false;
-  begin({.id = next_id_, .from = current_, .callers = std::exchange(waiting_, {})}, ConfigSource::file);
+  begin({.id = next_id_, .taker = next_id_, .from = current_, .callers = std::exchange(waiting_, {})},
+        ConfigSource::file);
 }
 
 void ReloadMachine::begin(Attempt attempt, ConfigSource source) {
@@ -153,6 +127,17 @@ void ReloadMachine::begin(Attempt attempt, ConfigSource source) {
   emit(NotifyService{ServiceState::reloading});
   emit(Note{NoteKind::reload_begun, next_id_, {}});
   spawn(next_id_, source);
+}
+
+void ReloadMachine::begin_rollback() {
+  rollback_of_.reset();
+  if (!parked_) {
+    return begin({.id = next_id_, .taker = next_id_, .rollback = true, .from = current_},
+                 ConfigSource::last_good);
+  }
+  attempt_ = Attempt{.id = *parked_, .taker = *parked_, .rollback = true, .from = current_};
+  emit(NotifyService{ServiceState::reloading});
+  resume_parked("rollback");
 }
 
 void ReloadMachine::reject_rollback(const std::string& reason) {
@@ -178,14 +163,12 @@ void ReloadMachine::on(const Ready& event) {
   const auto it = generations_.find(event.id);
   if (it == generations_.end() || it->second.phase != Phase::warming) return;
   const bool restart = restart_ == Restart::starting && restart_id_ == event.id;
-  const bool reload = attempt_ && attempt_->id == event.id;
+  const bool reload = attempt_ && attempt_->taker == event.id;
   LB_ASSERT(restart != reload);
   it->second = {.phase = Phase::serving, .drain_timeout = event.drain_timeout};
   const auto old = current_;
   LB_ASSERT(!restart || !old);  // a restart is cancelled as soon as another generation serves
-  current_ = event.id;
-  current_since_ = now_;
-  emit(Promote{event.id});
+  promote(event.id, !event.probation);
   if (restart) {
     restart_ = Restart::none;
     emit(Note{NoteKind::restarted, event.id, {}});
@@ -193,40 +176,86 @@ void ReloadMachine::on(const Ready& event) {
     return;
   }
   cancel_restart();
-  attempt_->handing_over = true;
-  attempt_->handover_deadline = now_ + limits_.handover_timeout;
-  if (old) attempt_->from = old;
-  for (auto& [id, generation] : std::views::reverse(generations_)) {
-    const Phase phase = generation.phase;
-    if (id == event.id) continue;
-    if (phase != Phase::serving && phase != Phase::handing && phase != Phase::draining) continue;
-    attempt_->awaited.push_back(id);
-    hand_over(id, generation, event.id);
+  if (old && attempt_->fault.empty()) attempt_->from = old;
+  if (!event.probation) {
+    unpark();  // being handed over to without `park` releases it
+  } else if (!parked_ && old && generations_.at(*old).proven) {
+    parked_ = old;
   }
-  if (attempt_->awaited.empty()) finish_attempt(true, std::exchange(attempt_->remark, {}));
+  hand_over_to(event.id, true);
+}
+
+void ReloadMachine::promote(GenerationId id, bool proven) {
+  generations_.at(id).proven = proven;
+  current_ = id;
+  current_since_ = now_;
+  emit(Promote{id});
 }
 
 // ---- handing over ----
 
+/// Everybody who may still use a backend of before, the newest first. `awaited`: the attempt waits for them.
+void ReloadMachine::hand_over_to(GenerationId successor, bool awaited) {
+  if (awaited) {
+    attempt_->handing_over = true;
+    attempt_->handover_deadline = now_ + limits_.handover_timeout;
+  }
+  for (auto& [id, generation] : std::views::reverse(generations_)) {
+    const Phase phase = generation.phase;
+    const bool gone = phase == Phase::starting || phase == Phase::warming || phase == Phase::quitting ||
+                      phase == Phase::killed;
+    if (id == successor || gone) continue;
+    if (awaited) attempt_->awaited.push_back(id);
+    hand_over(id, generation, successor);
+  }
+  if (awaited && attempt_->awaited.empty()) all_acknowledged();
+}
+
 void ReloadMachine::hand_over(GenerationId old, Generation& generation, GenerationId successor) {
-  if (generation.phase == Phase::serving) {
+  if (generation.phase == Phase::serving || generation.phase == Phase::resuming) {
     generation.phase = Phase::handing;
     generation.deadline = now_ + limits_.handover_timeout;
   }
-  emit(HandOver{old, successor});
+  generation.told = successor;
+  emit(HandOver{old, successor, parked_ == old});
 }
 
 /// One generation less that may still use a backend of before. Also when it has ended.
 void ReloadMachine::await_no_more(GenerationId id) {
   if (!attempt_ || !attempt_->handing_over || std::erase(attempt_->awaited, id) == 0) return;
-  if (attempt_->awaited.empty()) finish_attempt(true, std::exchange(attempt_->remark, {}));
+  if (attempt_->awaited.empty()) all_acknowledged();
 }
 
 void ReloadMachine::handover_overdue() {
+  if (attempt_->probing) return probe_failed("the self-probe took longer than it may");
   const std::size_t count = attempt_->awaited.size();
-  finish_attempt(true, std::to_string(count) + (count == 1 ? " older generation" : " older generations") +
-                           " did not acknowledge the hand-over within " +
-                           std::to_string(to_ms(limits_.handover_timeout) / 1000) + " s");
+  attempt_->awaited.clear();
+  attempt_->remark = std::to_string(count) + (count == 1 ? " older generation" : " older generations") +
+                     " did not acknowledge the hand-over within " +
+                     std::to_string(to_ms(limits_.handover_timeout) / 1000) + " s";
+  all_acknowledged();
+}
+
+/// Nobody else accepts any more: does the new one? Only what was not yet known to be good is asked.
+void ReloadMachine::all_acknowledged() {
+  const bool known = attempt_->boot || attempt_->rollback || !attempt_->fault.empty();
+  if (known || limits_.probe_timeout == Duration{}) return conclude(std::exchange(attempt_->remark, {}));
+  attempt_->probing = true;
+  attempt_->handover_deadline = now_ + limits_.probe_timeout;
+  emit(Probe{attempt_->taker});
+}
+
+void ReloadMachine::on(const Probed& event) {
+  if (!attempt_ || !attempt_->probing || attempt_->taker != event.id) return;
+  if (!event.good) return probe_failed(event.reason);
+  conclude(std::exchange(attempt_->remark, {}));
+}
+
+void ReloadMachine::conclude(std::string remark) {
+  if (attempt_->fault.empty()) return finish_attempt(true, std::move(remark));
+  const char* const back = attempt_->resuming ? "; the generation before serves again"
+                                              : "; the last good configuration serves again";
+  finish_attempt(false, attempt_->fault + back + (remark.empty() ? "" : " (" + remark + ")"));
 }
 
 void ReloadMachine::begin_draining(Generation& generation) {
@@ -237,13 +266,34 @@ void ReloadMachine::begin_draining(Generation& generation) {
 void ReloadMachine::on(const DrainAcknowledged& event) {
   const auto it = generations_.find(event.id);
   if (it == generations_.end()) return;
-  if (it->second.phase == Phase::serving) {  // unasked: somebody sent it a signal
-    begin_draining(it->second);
+  Generation& generation = it->second;
+  const bool unasked = !event.successor;
+  if (generation.phase == Phase::serving) {
+    if (!unasked) return;        // of a hand-over before it was resumed
+    begin_draining(generation);  // somebody sent it a signal
     if (current_ == event.id) lost_current(event.id, "was told by a signal to drain");
     return;
   }
-  if (it->second.phase == Phase::handing) begin_draining(it->second);
-  if (attempt_ && event.successor == attempt_->id) await_no_more(event.id);
+  if (generation.phase == Phase::resuming && unasked) {  // the same, just before it was told to resume
+    begin_draining(generation);
+    return resume_failed(event.id, "it was told by a signal to drain");
+  }
+  if (generation.phase == Phase::parked && unasked) {
+    parked_.reset();
+    begin_draining(generation);
+    emit(Note{NoteKind::parked_lost, event.id, "was told by a signal to drain"});
+    return release_listeners();
+  }
+  if (generation.phase == Phase::handing && (unasked || event.successor == generation.told)) {
+    if (parked_ != event.id || unasked) {
+      if (parked_ == event.id) parked_.reset();
+      begin_draining(generation);
+    } else {
+      generation.phase = Phase::parked;
+      generation.deadline = kNever;
+    }
+  }
+  if (attempt_ && event.successor == attempt_->taker) await_no_more(event.id);
 }
 
 void ReloadMachine::finish_attempt(bool applied, std::string reason, StartFailure failure) {
@@ -258,7 +308,7 @@ void ReloadMachine::finish_attempt(bool applied, std::string reason, StartFailur
               .reason = std::move(reason),
               .failure = failure});
   // One asked for while this one handed over is about this one.
-  if (applied && current_ != rollback_of_) reject_rollback("another configuration serves by now");
+  if (current_ != rollback_of_) reject_rollback("another configuration serves by now");
   if (mode_ != Mode::running) return;
   if (attempt.boot && !applied) {
     // Nothing of ours serves. A generation adopted from a former supervisor goes on without us.
@@ -278,224 +328,6 @@ void ReloadMachine::finish_attempt(bool applied, std::string reason, StartFailur
 void ReloadMachine::release_listeners() {
   // A generation that is starting was given the sockets held now, and counts on our keeping them.
   if (mode_ == Mode::running && current_ && !any_starting()) emit(ReleaseListeners{});
-}
-
-// ---- failing ----
-
-void ReloadMachine::on(const SpawnFailed& event) {
-  if (generations_.erase(event.id) == 0) return;
-  start_failed(event.id, StartFailure::other, event.reason);
-}
-
-void ReloadMachine::on(const Failed& event) {
-  const auto it = generations_.find(event.id);
-  if (it == generations_.end()) return;
-  if (it->second.phase != Phase::starting && it->second.phase != Phase::warming) return;
-  it->second.phase = Phase::quitting;  // it said so and exits by itself
-  it->second.deadline = now_ + limits_.quit_timeout;
-  start_failed(event.id, event.failure, event.reason);
-}
-
-/// The generation's own record is already settled; this is about who waited for it.
-void ReloadMachine::start_failed(GenerationId id, StartFailure failure, const std::string& reason) {
-  if (restart_ == Restart::starting && restart_id_ == id) {
-    restart_ = Restart::none;
-    emit(Note{NoteKind::restart_failed, id, reason});
-    schedule_restart();
-    return;
-  }
-  if (!attempt_ || attempt_->id != id || fall_back(failure, reason)) return;
-  const std::string& file = attempt_->file_fault;
-  finish_attempt(false,
-                 file.empty() ? reason : file + "; and the last good configuration does not start: " + reason,
-                 failure);
-}
-
-/// A boot whose file is bad goes on with the last good configuration; at most once.
-bool ReloadMachine::fall_back(StartFailure failure, const std::string& reason) {
-  const bool bad_file = failure == StartFailure::invalid_config || failure == StartFailure::unreadable_config;
-  if (!attempt_->boot || mode_ != Mode::running || !bad_file || !std::exchange(fallback_, false))
-    return false;
-  emit(Note{NoteKind::fallback, next_id_, reason});
-  attempt_->id = next_id_;
-  attempt_->file_fault = reason;
-  attempt_->remark = "the last good configuration serves, because the file is bad: " + reason;
-  spawn(next_id_, ConfigSource::last_good);
-  return true;
-}
-
-void ReloadMachine::on(const Exited& event) {
-  const auto it = generations_.find(event.id);
-  if (it == generations_.end()) return;
-  const Phase phase = it->second.phase;
-  generations_.erase(it);
-  if (phase == Phase::starting || phase == Phase::warming) {
-    start_failed(event.id, StartFailure::other,
-                 "the new generation ended before it was ready: " + event.reason);
-    return;
-  }
-  if (current_ == event.id) {
-    lost_current(event.id, event.reason);
-    return;
-  }
-  if (phase == Phase::handing && attempt_ && attempt_->handing_over) {
-    attempt_->remark = "the old generation ended while handing over: " + event.reason;
-  }
-  await_no_more(event.id);
-}
-
-void ReloadMachine::lost_current(GenerationId id, const std::string& reason) {
-  current_.reset();
-  if (mode_ != Mode::running) return;
-  emit(Note{NoteKind::died, id, reason});
-  reject_rollback(kUndoneAlready);
-  if (now_ - current_since_ >= limits_.healthy_after) backoff_ = limits_.backoff_min;
-  if (attempt_ && attempt_->boot && !attempt_->handing_over) {
-    // It was adopted, and the boot is on its way to replace it: there is no last good configuration of our
-    // own to restart from, and the boot itself is the restart.
-    return;
-  }
-  schedule_restart();
-  if (attempt_ && attempt_->handing_over && attempt_->id == id) {
-    const bool boot = std::exchange(attempt_->boot, false);  // it did become ready: not a failure to start
-    finish_attempt(false, std::string{boot ? "the first" : "the new"} +
-                              " generation took over and then ended: " + reason +
-                              "; it is being restarted from the same configuration");
-  }
-}
-
-void ReloadMachine::schedule_restart() {
-  if (mode_ != Mode::running || current_ || restart_ != Restart::none) return;
-  restart_ = Restart::waiting;
-  restart_at_ = now_ + backoff_;
-  emit(Note{NoteKind::restart_scheduled, 0, std::to_string(to_ms(backoff_)) + " ms"});
-  backoff_ = std::min(backoff_ * 2, limits_.backoff_max);
-}
-
-void ReloadMachine::cancel_restart() {
-  if (restart_ == Restart::starting) {
-    if (const auto it = generations_.find(restart_id_); it != generations_.end()) kill(it->first, it->second);
-  }
-  restart_ = Restart::none;
-}
-
-void ReloadMachine::kill(GenerationId id, Generation& generation) {
-  generation.phase = Phase::killed;
-  generation.deadline = kNever;  // SIGKILL is not refused
-  emit(Kill{id});
-}
-
-// ---- time ----
-
-void ReloadMachine::on(const Tick&) {
-  if (restart_ == Restart::waiting && now_ >= restart_at_) {
-    restart_ = Restart::starting;
-    restart_id_ = next_id_;
-    spawn(next_id_, ConfigSource::last_good);
-  }
-  std::vector<GenerationId> due;
-  for (const auto& [id, generation] : generations_) {
-    if (generation.deadline <= now_) due.push_back(id);
-  }
-  for (const GenerationId id : due) {
-    if (mode_ == Mode::exited) return;
-    const auto it = generations_.find(id);
-    if (it != generations_.end() && it->second.deadline <= now_) overdue(id, it->second);
-  }
-  if (attempt_ && attempt_->handover_deadline <= now_) handover_overdue();
-}
-
-void ReloadMachine::overdue(GenerationId id, Generation& generation) {
-  const auto seconds = [](Duration d) { return std::to_string(to_ms(d) / 1000) + " s"; };
-  switch (generation.phase) {
-    case Phase::starting:
-      kill(id, generation);
-      start_failed(
-          id, StartFailure::other,
-          "the new generation did not load its configuration within " + seconds(limits_.load_timeout));
-      return;
-    case Phase::warming:
-      kill(id, generation);
-      start_failed(id, StartFailure::other,
-                   "the new generation was not ready within " + seconds(limits_.ready_timeout));
-      return;
-    case Phase::handing:
-      emit(Note{NoteKind::handover_overdue, id, seconds(limits_.handover_timeout)});
-      emit(NudgeDrain{id});
-      begin_draining(generation);
-      return;
-    case Phase::draining:
-    case Phase::quitting:
-      emit(Note{NoteKind::killed_overdue, id, phase_name(generation.phase)});
-      kill(id, generation);
-      return;
-    case Phase::serving:
-    case Phase::killed:
-      return;
-  }
-}
-
-// ---- stopping ----
-
-void ReloadMachine::on(const StopRequested&) {
-  if (mode_ != Mode::running) return;
-  mode_ = Mode::stopping;
-  emit(NotifyService{ServiceState::stopping});
-  cancel_restart();
-  reject_waiting("the balancer is shutting down");
-  reject_rollback("the balancer is shutting down");
-  if (attempt_ && !attempt_->handing_over) {
-    if (const auto it = generations_.find(attempt_->id); it != generations_.end())
-      kill(it->first, it->second);
-    finish_attempt(false, "the balancer is shutting down");
-  } else if (attempt_) {
-    finish_attempt(true, "the balancer is shutting down");
-  }
-  if (!current_) return;
-  Generation& generation = generations_.at(*current_);
-  generation.phase = Phase::handing;
-  generation.deadline = now_ + limits_.handover_timeout;
-  emit(DrainForExit{*current_});
-  current_.reset();
-}
-
-void ReloadMachine::on(const QuitRequested&) {
-  if (mode_ == Mode::quitting) return;
-  if (mode_ == Mode::running) on(StopRequested{});
-  mode_ = Mode::quitting;
-  for (auto& [id, generation] : generations_) {
-    if (generation.phase == Phase::killed) continue;
-    generation.phase = Phase::quitting;
-    generation.deadline = now_ + limits_.quit_timeout;
-    emit(Quit{id});
-  }
-}
-
-/// After every event while stopping: refuse new connections once nobody accepts, leave once nobody is left.
-void ReloadMachine::settle_stop() {
-  if (mode_ != Mode::stopping && mode_ != Mode::quitting) return;
-  const bool accepting = std::any_of(generations_.begin(), generations_.end(),
-                                     [](const auto& entry) { return entry.second.phase == Phase::handing; });
-  if (!accepting && !listeners_closed_) {
-    listeners_closed_ = true;
-    emit(CloseListeners{});
-  }
-  if (!generations_.empty()) return;
-  mode_ = Mode::exited;
-  emit(ExitProgram{0});
-}
-
-bool ReloadMachine::any_starting() const {
-  return std::any_of(generations_.begin(), generations_.end(), [](const auto& entry) {
-    return entry.second.phase == Phase::starting || entry.second.phase == Phase::warming;
-  });
-}
-
-std::size_t ReloadMachine::draining() const {
-  return static_cast<std::size_t>(
-      std::count_if(generations_.begin(), generations_.end(), [](const auto& entry) {
-        return entry.second.phase == Phase::handing || entry.second.phase == Phase::draining;
-      }));
 }
 
 }  // namespace lb

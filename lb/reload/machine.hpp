@@ -1,33 +1,46 @@
 // ReloadMachine: decides when generations are started, promoted, drained, restarted and killed, and who is
 // answered what. Pure: events in, commands out; no system calls, no clock (time is handed in). Owned by the
 // supervisor, which feeds it events and carries out its commands; one thread. All transitions of a reload
-// live in machine.cpp and nowhere else.
+// live in machine.cpp (starting, handing over, answering) and machine_ends.cpp (dying, going back, stopping).
 //
 // One generation:
 //
-//   Spawn --> STARTING --Loaded--> WARMING --Ready--> SERVING --HandOver--> HANDING --DrainAcknowledged-->
-//   DRAINING
-//               |                    |                   |       or Drain      | | | Failed, Exited, deadline
-//               | Exited:             | deadline:                     | Exited v                    v v
-//               restart             v NudgeDrain -> DRAINING        v
-//            QUITTING --deadline--> KILLED --Exited--> (gone) <--------------------- deadline: Kill
-//            ---------(gone)
+//   Spawn -> STARTING --Loaded--> WARMING --Ready--> SERVING --HandOver, Drain--> HANDING
+//                |                   |                  ^                            | DrainAcknowledged
+//                | Failed,           |                  | Resumed                    +----------> DRAINING
+//                | deadline          |                  |                            | to park        ^
+//                v                   v              RESUMING <---Resume--- PARKED <--+                |
+//            QUITTING, KILLED --Exited--> (gone)        |                     |                       |
+//                ^                                      | deadline            +------ Release --------+
+//                +--- deadline ------- DRAINING         v
+//                                                    KILLED
+//   Exited leads out of every phase. Of a HANDING one that misses its deadline: NudgeDrain, then DRAINING.
+//   A PARKED one that is handed over to once more stays parked.
 //
 // One reload (at most one in flight; the boot is the first):
 //
-//   idle --request--> STARTING --Ready(new)--> HANDING OVER --DrainAcknowledged(old), deadline--> answered:
-//   applied
-//    ^                   | Failed, Exited, deadline                                                     |
-//    |                   v                                                                              |
-//    +------- answered: rejected <----- further requests wait, merge into exactly one next reload ------+
+//   idle --request--> STARTING --Ready(new)--> HANDING OVER --DrainAcknowledged(old)--> PROBING
+//    ^                   | Failed, Exited,          | dies                               | |
+//    |                   | deadline                 v           Probed: bad, or dies     | | Probed: good
+//    |                   v                     GOING BACK <------------------------------+ v
+//    +------- answered: rejected <-- Resumed, ------+                               answered: applied
+//                                    DrainAcknowledged(new)
+//   Further requests wait, and merge into exactly one next reload.
 //
-// A rollback is a reload from the last good configuration that nobody waits for. It undoes the generation
-// that serves when it is asked for, and follows the reload in flight; when that generation serves no more by
-// then, there is nothing left to undo and it is answered: rejected. A boot whose file is bad goes on with the
-// last good configuration, if it may (Boot::fallback).
+// Probation. Ready says whether the configuration still has to prove good. While it has, the generation that
+// served last with a proven one is parked instead of drained: it holds its listening sockets, polls them no
+// more, and waits. At most one is parked, and it stays the same one over further reloads on probation. With
+// ProbationEnded it is released.
 //
-// A current generation that dies is restarted from the last good configuration with a doubling back-off,
-// beside whatever reload is in flight; the first of the two that becomes ready serves.
+// A rollback undoes the generation that serves when it is asked for, and follows the reload in flight; when
+// that generation serves no more by then, there is nothing left to undo and it is answered: rejected. It
+// resumes the parked generation; where there is none, or it fails, it is a reload from the last good
+// configuration. Nobody waits for it. A boot whose file is bad goes on with the last good configuration, if
+// it may (Boot::fallback).
+//
+// A current generation that dies is replaced by the parked one at once. Without one it is restarted from the
+// last good configuration with a doubling back-off. Both go on beside whatever reload is in flight; the first
+// of the two that is ready serves.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +64,8 @@ struct ReloadLimits {
   Duration load_timeout = std::chrono::seconds{30};     // Spawn to Loaded
   Duration ready_timeout = std::chrono::seconds{30};    // Loaded to Ready
   Duration handover_timeout = std::chrono::seconds{5};  // HandOver to DrainAcknowledged
+  Duration resume_timeout = std::chrono::seconds{5};    // Resume to Resumed
+  Duration probe_timeout{};                             // Probe to Probed; 0: no self-probe
   Duration exit_grace = std::chrono::seconds{5};        // beyond a generation's own drain_timeout
   Duration quit_timeout = std::chrono::seconds{1};      // Quit, or a failure reported, to Exited
   Duration backoff_min = std::chrono::milliseconds{100};
@@ -101,6 +116,7 @@ struct Loaded {
 struct Ready {
   GenerationId id = 0;
   Duration drain_timeout{};
+  bool probation = false;  // its configuration has yet to prove good; else it counts as good at once
 };
 struct Failed {
   GenerationId id = 0;
@@ -112,6 +128,21 @@ struct DrainAcknowledged {
   std::optional<GenerationId>
       successor{};  // of the HandOver it answers; empty: of DrainForExit, or of a signal
 };
+/// A parked generation accepts again, with its own backends.
+struct Resumed {
+  GenerationId id = 0;
+};
+/// How the self-probe of a generation went: whether each of its listeners accepts.
+struct Probed {
+  GenerationId id = 0;
+  bool good = false;
+  std::string reason{};  // not good: which listener, and what happened
+};
+/// Nothing is judged any more of the generation `id` that serves. `good`: its configuration has proved good.
+struct ProbationEnded {
+  GenerationId id = 0;
+  bool good = false;
+};
 struct Exited {
   GenerationId id = 0;
   std::string reason{};  // "exit status 1", "killed by signal 11 (Segmentation fault)"
@@ -120,9 +151,9 @@ struct StopRequested {};  // drain, then exit
 struct QuitRequested {};  // exit now
 struct Tick {};           // next_deadline() has come
 
-using ReloadEvent =
-    std::variant<Boot, Adopted, ReloadRequested, RollbackRequested, CallerLeft, SpawnFailed, Loaded, Ready,
-                 Failed, DrainAcknowledged, Exited, StopRequested, QuitRequested, Tick>;
+using ReloadEvent = std::variant<Boot, Adopted, ReloadRequested, RollbackRequested, CallerLeft, SpawnFailed,
+                                 Loaded, Ready, Failed, DrainAcknowledged, Resumed, Probed, ProbationEnded,
+                                 Exited, StopRequested, QuitRequested, Tick>;
 
 // ---- commands ----
 struct Spawn {
@@ -140,9 +171,23 @@ struct Promote {
 /// Send SUCCESSOR: `old` sends further requests to the backends of `successor`, and drains. Also sent to
 /// those that drain already: until their last connection ends they must not use a backend that is configured
 /// no more.
+/// `park`: it stays when it has drained, ready to be resumed, until it is released.
 struct HandOver {
   GenerationId old = 0;
   GenerationId successor = 0;
+  bool park = false;
+};
+/// Accept again on all listening sockets held, use the own backends again, take connections.
+struct Resume {
+  GenerationId id = 0;
+};
+/// Parked no more: drain what is left, and exit.
+struct Release {
+  GenerationId id = 0;
+};
+/// Connect to each of its own listeners, and tell whether it accepted that itself.
+struct Probe {
+  GenerationId id = 0;
 };
 /// Drain without a successor: the service stops.
 struct DrainForExit {
@@ -157,7 +202,7 @@ struct Quit {  // SIGINT: exit now
 struct Kill {  // SIGKILL
   GenerationId id = 0;
 };
-/// Close the held sockets of endpoints that the current generation does not configure.
+/// Close the held sockets of endpoints that neither the current nor the parked generation configures.
 struct ReleaseListeners {};
 /// Nobody accepts any more: refuse new connections instead of queueing them for ever.
 struct CloseListeners {};
@@ -177,6 +222,11 @@ enum class NoteKind : std::uint8_t {
   restart_scheduled,  // text: the delay
   restarted,
   restart_failed,
+  resuming,       // the parked one; text: why
+  resumed,        // after the death of the one that served
+  resume_failed,  // text: why; the last good configuration is started
+  parked_lost,    // it ended; nothing is lost by that. text: how
+  probe_failed,   // and nothing is parked to go back to; text: what
   handover_overdue,
   killed_overdue,
   fallback,  // the boot's file is bad (text: why); the last good configuration is tried
@@ -196,12 +246,22 @@ struct ExitProgram {
 };
 
 using ReloadCommand =
-    std::variant<Spawn, Proceed, Promote, HandOver, DrainForExit, NudgeDrain, Quit, Kill, ReleaseListeners,
-                 CloseListeners, Answer, Note, NotifyService, ExitProgram>;
+    std::variant<Spawn, Proceed, Promote, HandOver, Resume, Release, Probe, DrainForExit, NudgeDrain, Quit,
+                 Kill, ReleaseListeners, CloseListeners, Answer, Note, NotifyService, ExitProgram>;
 
 class ReloadMachine final {
  public:
-  enum class Phase : std::uint8_t { starting, warming, serving, handing, draining, quitting, killed };
+  enum class Phase : std::uint8_t {
+    starting,
+    warming,
+    serving,
+    handing,
+    draining,
+    parked,
+    resuming,
+    quitting,
+    killed
+  };
   enum class Mode : std::uint8_t { running, stopping, quitting, exited };
 
   explicit ReloadMachine(ReloadLimits limits = {}) : limits_(limits) {}
@@ -216,6 +276,12 @@ class ReloadMachine final {
   [[nodiscard]] Mode mode() const noexcept { return mode_; }
   [[nodiscard]] std::optional<GenerationId> current() const noexcept { return current_; }
   [[nodiscard]] bool reload_in_flight() const noexcept { return attempt_.has_value(); }
+  /// To be gone back to: parked, on its way there, or resuming.
+  [[nodiscard]] std::optional<GenerationId> parked() const noexcept { return parked_; }
+  /// What serves is about to be undone.
+  [[nodiscard]] bool going_back() const noexcept {
+    return rollback_of_ || (attempt_ && (attempt_->rollback || !attempt_->fault.empty()));
+  }
   [[nodiscard]] std::optional<Phase> phase(GenerationId id) const;
   [[nodiscard]] std::size_t generations() const noexcept { return generations_.size(); }
 
@@ -224,16 +290,22 @@ class ReloadMachine final {
     Phase phase = Phase::starting;
     Instant deadline = kNever;
     Duration drain_timeout{};
+    bool proven = false;                 // its configuration had proved good when it served last
+    std::optional<GenerationId> told{};  // the successor of its last HandOver
   };
   /// A reload (or the boot) from Spawn to its answer.
   struct Attempt {
-    GenerationId id = 0;
+    GenerationId id = 0;     // the generation that the answer is about
+    GenerationId taker = 0;  // the one that is to serve: `id`, but while going back
     bool boot = false;
     bool rollback = false;
+    bool resuming = false;  // the taker was parked
     bool handing_over = false;
+    bool probing = false;
     std::vector<GenerationId> awaited{};  // handing over: whose acknowledgement is missing
-    Instant handover_deadline = kNever;
+    Instant handover_deadline = kNever;   // or of the probe
     std::string remark{};
+    std::string fault{};       // why it is undone before it was answered
     std::string file_fault{};  // why the boot fell back
     std::optional<GenerationId> from{};
     std::vector<CallerId> callers{};
@@ -250,6 +322,9 @@ class ReloadMachine final {
   void on(const Ready&);
   void on(const Failed&);
   void on(const DrainAcknowledged&);
+  void on(const Resumed&);
+  void on(const Probed&);
+  void on(const ProbationEnded&);
   void on(const Exited&);
   void on(const StopRequested&);
   void on(const QuitRequested&);
@@ -263,8 +338,19 @@ class ReloadMachine final {
   void schedule_restart();
   void cancel_restart();
   void overdue(GenerationId id, Generation& generation);
+  void promote(GenerationId id, bool proven);
+  void hand_over_to(GenerationId successor, bool awaited);
   void hand_over(GenerationId old, Generation& generation, GenerationId successor);
   void await_no_more(GenerationId id);
+  void all_acknowledged();
+  void conclude(std::string remark);
+  void probe_failed(const std::string& reason);
+  void undo(const std::string& fault);
+  void resume_parked(const std::string& why);
+  void resume_failed(GenerationId id, const std::string& reason);
+  void release_parked();
+  void unpark();
+  void begin_rollback();
   void handover_overdue();
   void begin_draining(Generation& generation);
   void kill(GenerationId id, Generation& generation);
@@ -283,6 +369,7 @@ class ReloadMachine final {
   std::map<GenerationId, Generation> generations_;
   std::optional<GenerationId> current_;
   Instant current_since_{};
+  std::optional<GenerationId> parked_;  // handing over to be parked, parked, or resuming
   GenerationId next_id_ = 1;
 
   std::optional<Attempt> attempt_;

@@ -20,7 +20,7 @@ constexpr std::uint16_t kFlagInFile = 2;
 
 struct Header {
   std::uint32_t magic = kMagic;
-  std::uint16_t version = kChannelVersion;
+  std::uint16_t version = 0;
   std::uint16_t type = 0;
   std::uint32_t body_bytes = 0;
   std::uint16_t fds = 0;
@@ -46,7 +46,7 @@ Result<std::vector<Fd>> duplicate_all(std::span<const int> fds) {
 }
 
 /// 0, or errno.
-int send_frame(int socket, std::string_view bytes, const std::vector<Fd>& fds) {
+int send_frame(int socket, std::string_view bytes, std::span<const int> fds) {
   iovec part{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * (kFdsPerFrame + 1))> control{};
   msghdr message{};
@@ -60,8 +60,7 @@ int send_frame(int socket, std::string_view bytes, const std::vector<Fd>& fds) {
     rights->cmsg_type = SCM_RIGHTS;
     rights->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
     for (std::size_t i = 0; i < fds.size(); ++i) {
-      const int fd = fds[i].get();
-      std::memcpy(CMSG_DATA(rights) + i * sizeof(int), &fd, sizeof fd);
+      std::memcpy(CMSG_DATA(rights) + i * sizeof(int), &fds[i], sizeof fds[i]);
     }
   }
   for (;;) {
@@ -86,7 +85,7 @@ std::vector<Fd> take_fds(msghdr& message) {
 
 }  // namespace
 
-Channel::Channel(Fd socket) : socket_(std::move(socket)) {
+Channel::Channel(Fd socket, std::uint16_t version) : socket_(std::move(socket)), version_(version) {
   const int flags = ::fcntl(socket_.get(), F_GETFL);
   if (flags >= 0) ::fcntl(socket_.get(), F_SETFL, flags | O_NONBLOCK);
 }
@@ -114,9 +113,17 @@ Result<void> Channel::send(std::uint16_t type, std::string_view body, std::span<
     return std::unexpected(
         Error{.fault = Fault::self, .message = "a message exceeds the limits of the channel"});
   }
+  Header last{.version = version_, .type = type};
+  if (queue_.empty() && body.size() <= kBodyInlineMax && fds.size() <= kFdsPerFrame) {
+    last.body_bytes = static_cast<std::uint32_t>(body.size());
+    last.fds = static_cast<std::uint16_t>(fds.size());
+    const int error = send_frame(socket_.get(), frame_bytes(last, body), fds);
+    if (error == 0) return {};
+    if (error != EAGAIN && error != ENOBUFS)
+      return std::unexpected(system_error("send on the channel", "", error));
+  }
   auto copies = duplicate_all(fds);
   if (!copies) return std::unexpected(copies.error());
-  Header last{.type = type};
   if (body.size() > kBodyInlineMax) {
     auto file = memory_file("lb-message", body);
     if (!file) return std::unexpected(file.error());
@@ -127,8 +134,9 @@ Result<void> Channel::send(std::uint16_t type, std::string_view body, std::span<
   auto next = copies->begin();
   while (copies->end() - next > static_cast<std::ptrdiff_t>(kFdsPerFrame)) {
     const auto end = next + static_cast<std::ptrdiff_t>(kFdsPerFrame);
-    queue_.push_back({frame_bytes({.type = type, .fds = kFdsPerFrame, .flags = kFlagMore}, {}),
-                      {std::make_move_iterator(next), std::make_move_iterator(end)}});
+    queue_.push_back(
+        {frame_bytes({.version = version_, .type = type, .fds = kFdsPerFrame, .flags = kFlagMore}, {}),
+         {std::make_move_iterator(next), std::make_move_iterator(end)}});
     next = end;
   }
   last.body_bytes = static_cast<std::uint32_t>(body.size());
@@ -136,25 +144,6 @@ Result<void> Channel::send(std::uint16_t type, std::string_view body, std::span<
   queue_.push_back(
       {frame_bytes(last, body), {std::make_move_iterator(next), std::make_move_iterator(copies->end())}});
   return flush();
-}
-
-Result<void> Channel::send_owned(std::uint16_t type, std::string_view body, std::vector<Fd>& fds) {
-  LB_ASSERT(fds.size() <= kFdsPerFrame && body.size() <= kBodyInlineMax);
-  if (!socket_) return std::unexpected(Error{.message = "the channel is closed", .os_error = EPIPE});
-  if (queue_.size() >= kFramesQueuedMax) {
-    return std::unexpected(
-        Error{.fault = Fault::self, .message = "a message exceeds the limits of the channel"});
-  }
-  const Header header{.type = type,
-                      .body_bytes = static_cast<std::uint32_t>(body.size()),
-                      .fds = static_cast<std::uint16_t>(fds.size())};
-  queue_.push_back({frame_bytes(header, body), std::move(fds)});
-  fds.clear();
-  const int error = flush_frames();
-  if (error == 0) return {};
-  fds = std::move(queue_.back().fds);
-  queue_.clear();
-  return std::unexpected(system_error("send on the channel", "", error));
 }
 
 Result<void> Channel::flush() {
@@ -168,7 +157,10 @@ Result<void> Channel::flush() {
 int Channel::flush_frames() {
   while (!queue_.empty()) {
     const Frame& frame = queue_.front();
-    const int error = send_frame(socket_.get(), frame.bytes, frame.fds);
+    std::vector<int> fds;
+    fds.reserve(frame.fds.size());
+    for (const Fd& fd : frame.fds) fds.push_back(fd.get());
+    const int error = send_frame(socket_.get(), frame.bytes, fds);
     if (error == EAGAIN || error == ENOBUFS) return 0;
     if (error != 0) return error;
     queue_.pop_front();
@@ -197,6 +189,8 @@ Received Channel::receive() {
     const ssize_t n = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return {};
+    // Told once when the other end was closed with something unread; what it had sent comes after that.
+    if (n < 0 && errno == ECONNRESET && !std::exchange(reset_seen_, true)) continue;
     if (n < 0 && errno != ECONNRESET)
       return broken(system_error("receive on the channel", "", errno).message);
     if (n <= 0) {
@@ -217,7 +211,7 @@ Received Channel::take_short_frame(std::string_view bytes, std::vector<Fd> fds) 
   Header header;
   if (bytes.size() < sizeof header) return broken("a frame is shorter than its header");
   std::memcpy(&header, bytes.data(), sizeof header);
-  const bool whole = header.magic == kMagic && header.version == kChannelVersion && !collecting_ &&
+  const bool whole = header.magic == kMagic && header.version == version_ && !collecting_ &&
                      header.body_bytes == bytes.size() - sizeof header && (header.flags & kFlagMore) == 0;
   if (!whole || fds.size() >= header.fds) return broken(reason);
   return {.kind = Received::Kind::short_of_fds,
@@ -233,9 +227,9 @@ Received Channel::take_frame(std::string_view bytes, std::vector<Fd> fds, bool t
   std::memcpy(&header, bytes.data(), sizeof header);
   const std::string_view body = bytes.substr(sizeof header);
   if (header.magic != kMagic) return broken("a frame does not begin with the magic number");
-  if (header.version != kChannelVersion) {
+  if (header.version != version_) {
     return broken("the other side speaks version " + std::to_string(header.version) +
-                  " of the channel's protocol, this side version " + std::to_string(kChannelVersion));
+                  " of the channel's protocol, this side version " + std::to_string(version_));
   }
   if (truncated || header.body_bytes != body.size())
     return broken("a frame's length does not match its header");

@@ -24,7 +24,7 @@
 
 namespace lb {
 
-inline constexpr std::uint16_t kChannelVersion = 3;
+inline constexpr std::uint16_t kChannelVersion = 6;
 inline constexpr std::size_t kFdsPerFrame = 200;  // the kernel's limit is 253
 inline constexpr std::size_t kFdsPerMessageMax = 16'384;
 inline constexpr std::size_t kBodyInlineMax = 32 * 1024;  // beyond it the body travels as a memory file
@@ -53,8 +53,9 @@ struct Received {
 class Channel final {
  public:
   Channel() = default;
-  /// Takes a connected SOCK_SEQPACKET socket and makes it non-blocking.
-  explicit Channel(Fd socket);
+  /// Takes a connected SOCK_SEQPACKET socket and makes it non-blocking. `version`: of the messages, at both
+  /// ends.
+  explicit Channel(Fd socket, std::uint16_t version = kChannelVersion);
 
   static Result<std::pair<Channel, Channel>> make_pair();
 
@@ -62,12 +63,10 @@ class Channel final {
   [[nodiscard]] bool open() const noexcept { return static_cast<bool>(socket_); }
   void close() noexcept;
 
-  /// Sends, or queues what the socket does not take now. The descriptors are duplicated: the caller keeps its
-  /// own. Fails when the peer is gone, a limit is exceeded, or there are no descriptors left.
+  /// Sends, or queues what the socket does not take now. The caller keeps its descriptors: those of a queued
+  /// message are duplicated. Fails when the peer is gone, a limit is exceeded, or there are no descriptors
+  /// left.
   Result<void> send(std::uint16_t type, std::string_view body, std::span<const int> fds = {});
-  /// The same with one frame's descriptors, which it takes instead of duplicating them. After a failure they
-  /// are the caller's again.
-  Result<void> send_owned(std::uint16_t type, std::string_view body, std::vector<Fd>& fds);
   /// Sends what is queued, as far as the socket takes it. Call when the socket is writable.
   Result<void> flush();
   [[nodiscard]] bool wants_write() const noexcept { return !queue_.empty(); }
@@ -86,6 +85,8 @@ class Channel final {
   Received take_short_frame(std::string_view bytes, std::vector<Fd> fds);
 
   Fd socket_;
+  std::uint16_t version_ = kChannelVersion;
+  bool reset_seen_ = false;
   std::deque<Frame> queue_;
   std::vector<Fd> collected_;  // of a message whose last frame has not come yet
   std::uint16_t collecting_type_ = 0;

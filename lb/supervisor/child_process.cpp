@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -12,6 +13,8 @@
 #include <cstring>
 #include <filesystem>
 #include <string_view>
+
+#include "lb/supervisor/turn_length.hpp"
 
 namespace lb {
 namespace {
@@ -40,6 +43,7 @@ int become(const char* path, char* const* argv, int channel, int startup_stderr)
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ask_for_turns_of(kLoadingTurn);
   ::execv(path, argv);
   return errno;
 }
@@ -115,6 +119,13 @@ void raise_fd_limit() noexcept {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void reserve_fds(std::size_t count, int any_fd) noexcept {
+  const std::size_t most = std::min({count, fd_limit(), kFdsReservedMax});
+  if (most == 0) return;
+  const int highest = ::fcntl(any_fd, F_DUPFD_CLOEXEC, static_cast<int>(most) - 1);
+  if (highest >= 0) ::close(highest);
 }
 
 std::size_t fd_limit() noexcept {

@@ -43,6 +43,14 @@ std::string own_program_path(const char* argv0);
 
 /// Raises the limit of open files to its hard limit; harmless when refused.
 void raise_fd_limit() noexcept;
+/// Makes this process's table of descriptors large enough for `count` of them, as far as its limit allows and
+/// at most kFdsReservedMax (8 bytes each, in the kernel). The kernel enlarges the table by itself, but in a
+/// process with several threads it waits for every processor to have passed through (expand_files,
+/// synchronize_rcu), and whoever needs a descriptor meanwhile waits with it: 10 to 25 ms in which no worker
+/// accepts or connects, at 64, 128, 256 ... descriptors. So this is done once, while there is one thread.
+/// `any_fd` is an open descriptor.
+void reserve_fds(std::size_t count, int any_fd) noexcept;
+inline constexpr std::size_t kFdsReservedMax = 262'144;
 /// How many descriptors this process may have.
 std::size_t fd_limit() noexcept;
 

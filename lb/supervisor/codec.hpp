@@ -20,7 +20,12 @@ class Encoder final {
   void operator()(const Ts&... values) {
     (put(values), ...);
   }
-  std::string take() { return std::move(bytes_); }
+  /// Swapped: moving a short string, GCC 12 sees a copy of more bytes than it can hold.
+  std::string take() {
+    std::string taken;
+    taken.swap(bytes_);
+    return taken;
+  }
 
  private:
   template <class T>

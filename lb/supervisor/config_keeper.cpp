@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <tuple>
 #include <utility>
 
 #include "lb/base/file.hpp"
@@ -68,14 +69,14 @@ void ConfigKeeper::use_rules(Instant now, const ReloadRules& rules) {
 ConfigKeeper::Reason ConfigKeeper::serving(Instant now, KeptConfig config, const ReloadRules& rules) {
   use_rules(now, rules);
   serving_ = std::move(config);
-  rollback_asked_ = false;
+  rollback_asked_ = condemned_ = false;
   if (policy_) return feed(ConfigServing{now, serving_->hash});
   prove(*serving_);
   return std::nullopt;
 }
 
 ConfigKeeper::Reason ConfigKeeper::sampled(Instant now, std::vector<BackendSample> backends) {
-  if (!serving_) return std::nullopt;
+  if (!serving_ || condemned_) return std::nullopt;
   return feed(TrafficSample{now, serving_->hash, std::move(backends)});
 }
 
@@ -93,12 +94,22 @@ ConfigKeeper::Reason ConfigKeeper::rollback_ended(Instant now, bool applied) {
   return feed(RollbackEnded{now, applied});
 }
 
+ConfigKeeper::Reason ConfigKeeper::condemn(Instant now, const std::string& why) {
+  if (!serving_ || (proven_ && proven_->hash == serving_->hash)) return std::nullopt;
+  condemned_ = true;
+  remember_failed(serving_->hash);
+  std::ignore = feed(ConfigRejected{now, serving_->hash, why});
+  const bool asked = std::exchange(rollback_asked_, true);
+  return proven_ && !asked ? Reason{why} : std::nullopt;
+}
+
 ConfigKeeper::Reason ConfigKeeper::tick(Instant now) {
+  if (condemned_) return std::nullopt;
   return feed(ProbationTick{now});
 }
 
 Instant ConfigKeeper::next_deadline() const {
-  if (!policy_) return kNever;
+  if (!policy_ || condemned_) return kNever;
   return guarded("RollbackPolicy::next_deadline", [&] { return policy_->next_deadline(); }).value_or(kNever);
 }
 

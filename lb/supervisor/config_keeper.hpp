@@ -47,8 +47,18 @@ class ConfigKeeper final {
   Reason died(Instant now, const std::string& how);
   Reason rejected(Instant now, std::uint64_t hash, const std::string& why);
   Reason rollback_ended(Instant now, bool applied);
+  /// What serves was found bad by other means than the policy's (the self-probe, its latency): it has failed,
+  /// as the policy is told, and is neither judged nor proven any more until it serves anew.
+  Reason condemn(Instant now, const std::string& why);
   Reason tick(Instant now);
 
+  /// Whether a configuration that begins to serve has yet to prove good.
+  [[nodiscard]] bool needs_probation(std::uint64_t hash, const ReloadRules& rules) const {
+    return rules.probation_ms > 0 && !(proven_ && proven_->hash == hash);
+  }
+  [[nodiscard]] bool serving_is_proven() const {
+    return serving_ && proven_ && serving_->hash == proven_->hash;
+  }
   [[nodiscard]] Instant next_deadline() const;
   /// Samples are of use.
   [[nodiscard]] bool on_probation() const { return next_deadline() != kNever; }
@@ -74,6 +84,7 @@ class ConfigKeeper final {
   std::unique_ptr<RollbackPolicy> policy_;
   /// One for each configuration that serves: whatever the policy says, nobody goes back for ever.
   bool rollback_asked_ = false;
+  bool condemned_ = false;
   /// Those that failed, oldest first: a policy made anew is told, and where there is none this decides. Else
   /// a file that was rolled back from could be tried again and again.
   std::deque<std::uint64_t> failed_;

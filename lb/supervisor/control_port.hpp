@@ -15,10 +15,14 @@
 namespace lb {
 
 struct ControlRequest {
-  enum class Kind : std::uint8_t { reload, status, left };
+  /// `reloads`: the ledger, or of it one reload; `plan`: what `lb plan` compares with: the status, what is
+  /// connected, and the text of the configuration that serves.
+  enum class Kind : std::uint8_t { reload, status, reloads, plan, left };
   Kind kind = Kind::status;
   std::uint64_t caller = 0;  // unique for the life of the port
   std::int64_t pid = 0;      // of the caller
+  std::int64_t number = 0;   // reloads: of the reload; 0: all
+  bool wait = false;         // reloads: until it is whole
 };
 
 class ControlPort {

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "lb/base/fault_point.hpp"
 #include "lb/base/file.hpp"
 #include "lb/supervisor/child_process.hpp"
 #include "lb/supervisor/generation_impl.hpp"
@@ -22,6 +23,17 @@ constexpr int kExitUsage = 2;
 constexpr Duration kFlushMax = std::chrono::seconds{5};
 constexpr int kFlushWaitMs = 500;
 
+/// Until a descriptor is ready or that time has come (kNever: for ever).
+void wait_for(std::vector<pollfd>& fds, Instant until) {
+  if (until == kNever) {
+    ::poll(fds.data(), fds.size(), -1);
+    return;
+  }
+  const auto ns = std::max(Duration{0}, until - monotonic_now()).count();
+  const timespec wait{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+  ::ppoll(fds.data(), fds.size(), &wait, nullptr);
+}
+
 std::vector<NamedCounter> named(const CounterTotals& totals) {
   std::vector<NamedCounter> list;
   totals.for_each([&](std::string_view name, std::string_view, std::uint64_t value) {
@@ -30,52 +42,93 @@ std::vector<NamedCounter> named(const CounterTotals& totals) {
   return list;
 }
 
+void add_census(const Census& census, StatusMessage& status) {
+  status.has_census = true;
+  for (const auto& [endpoint, counts] : census.listeners) {
+    status.census_listeners.push_back(
+        {endpoint, counts.connections, counts.busy, counts.tunnels, counts.tls});
+  }
+  for (const auto& [backend, counts] : census.backends) {
+    if (status.census_backends.size() == kStatusBackendsMax) break;
+    status.census_backends.push_back(
+        {backend.first, backend.second, counts.requests, counts.tunnels, counts.tunnels_tls});
+  }
+}
+
+DrainedMessage drained_message(const DrainReport& report, const HandoffCounts& moved,
+                               const CounterTotals& counters) {
+  DrainedMessage message{.completed = report.completed,
+                         .closed_idle = report.closed_idle,
+                         .force_closed = report.force_closed,
+                         .handed_over = moved.moved_idle + moved.moved_after_exchange +
+                                        moved.moved_upgrade_tunnels + moved.moved_tcp_tunnels,
+                         .duration_ms = static_cast<std::uint64_t>(to_ms(report.duration)),
+                         .moved_idle = moved.moved_idle,
+                         .moved_after_exchange = moved.moved_after_exchange,
+                         .moved_upgrade_tunnels = moved.moved_upgrade_tunnels,
+                         .moved_tcp_tunnels = moved.moved_tcp_tunnels,
+                         .moved_upstreams = moved.moved_upstreams,
+                         .refused = moved.refused,
+                         .came_back = moved.came_back,
+                         .closed_removed = report.closed_removed,
+                         .counters = named(counters),
+                         .connections_at_start = report.connections_at_start,
+                         .tunnels_at_start = report.tunnels_at_start,
+                         .requests_at_start = report.requests_at_start,
+                         .came = report.came,
+                         .ended = report.ended};
+  for (const ForceClosed& closed : report.forced)
+    message.forced.push_back({closed.client, closed.listener, closed.backend, closed.kind, closed.age_ms});
+  return message;
+}
+
 }  // namespace
 
 /// The drain has nothing left here: what the data plane says of its own is all that counts.
 bool Generation::may_end() const {
-  return state_ == State::draining && leaving_.empty() && !(channel_.open() && channel_.wants_write());
+  return state_ == State::draining && !parked_ && links_idle() &&
+         !(channel_.open() && channel_.wants_write());
 }
 
 void Generation::turn() {
-  pollfd fds[5] = {{signals_.fd(), POLLIN, 0},
-                   {may_end() ? plane_->drained_fd() : -1, POLLIN, 0},
-                   {-1, 0, 0},
-                   {-1, 0, 0},
-                   {-1, 0, 0}};
-  if (channel_.open())
-    fds[2] = {channel_.fd(), static_cast<short>(channel_.wants_write() ? POLLIN | POLLOUT : POLLIN), 0};
-  if (orphan_) fds[3] = {orphan_->fd(), POLLIN, 0};
-  // One message after the other: what the supervisor has not read yet stays with us.
-  const bool handing = state_ == State::draining && channel_.open() && !channel_.wants_write();
-  if (handing) fds[4] = {plane_->handed_fd(), POLLIN, 0};
-  ::poll(fds, 5, -1);
+  enum : std::size_t { kSignals, kDrained, kChannel, kOrphan, kHanded, kProbe, kLinks };
+  const auto events = [](bool wants_write) {
+    return static_cast<short>(wants_write ? POLLIN | POLLOUT : POLLIN);
+  };
+  std::vector<pollfd> fds(kLinks, pollfd{-1, POLLIN, 0});
+  fds[kSignals].fd = signals_.fd();
+  if (may_end()) fds[kDrained].fd = plane_->drained_fd();
+  fds[kProbe].fd = probe_run_.fd();
+  if (channel_.open()) fds[kChannel] = {channel_.fd(), events(channel_.wants_write()), 0};
+  if (orphan_) fds[kOrphan].fd = orphan_->fd();
+  // No more than can be offered at once: what nobody has taken is served meanwhile.
+  const bool takes = handing_ && (handoff_paused_ || (!out_.empty() && out_.back()->has_room()));
+  if (takes) fds[kHanded].fd = plane_->handed_fd();
+  for (const auto& link : in_) fds.push_back({link->fd(), events(link->wants_write()), 0});
+  for (const auto& link : out_) fds.push_back({link->fd(), events(link->wants_write()), 0});
+  wait_for(fds, links_deadline());
   while (const auto signal = signals_.next()) on_signal(signal->number);
-  if (channel_.open() && fds[2].revents != 0) on_channel();
-  if (orphan_ && fds[3].revents != 0) adopt_supervisor();
-  if (handing && channel_.open() && fds[4].revents != 0) hand_over_clients();
+  if (channel_.open() && fds[kChannel].revents != 0) on_channel();
+  if (orphan_ && fds[kOrphan].revents != 0) adopt_supervisor();
+  serve_links();
+  if (fds[kProbe].revents != 0) send_probed();
   if (!send_error_.empty()) supervisor_lost(std::exchange(send_error_, {}));
-  if ((fds[1].revents & POLLIN) == 0) return;
+  if ((fds[kDrained].revents & POLLIN) == 0) return;
   // Connections that were handed to us before our drain was known may have come in this very moment.
   if (channel_.open()) on_channel();
+  serve_links();
   pollfd drained{plane_->drained_fd(), POLLIN, 0};
   if (may_end() && ::poll(&drained, 1, 0) == 1) drained_ = done_ = true;
 }
 
 void Generation::on_channel() {
   if (auto flushed = channel_.flush(); !flushed) return supervisor_lost(flushed.error().message);
-  if (!leaving_.empty()) hand_over_clients();
   for (;;) {
     auto received = channel_.receive();
     if (received.kind == Received::Kind::nothing) return;
     if (received.kind == Received::Kind::closed) return supervisor_lost("its end of the channel was closed");
     if (received.kind == Received::Kind::broken) return supervisor_lost(received.reason);
-    if (received.kind == Received::Kind::short_of_fds) {
-      // Connections are lost, but not the supervisor.
-      log_->error("channel.short", received.reason, {{"type", std::int64_t{received.message.type}}});
-      if (received.message.type != static_cast<std::uint16_t>(MessageType::clients))
-        return supervisor_lost(received.reason);
-    }
+    if (received.kind == Received::Kind::short_of_fds) return supervisor_lost(received.reason);
     on_message(std::move(received.message));
   }
 }
@@ -83,24 +136,39 @@ void Generation::on_channel() {
 void Generation::on_message(ChannelMessage message) {
   switch (static_cast<MessageType>(message.type)) {
     case MessageType::successor:
-      return on_successor(message);
+      return on_successor(std::move(message));
+    case MessageType::resume:
+      return on_resume(std::move(message));
+    case MessageType::release:
+      return on_release("it is needed no more");
+    case MessageType::probe:
+      return on_probe(message);
     case MessageType::drain:
+      told_to_end_ = true;
+      park_if(false, nullptr);
+      end_handoff();
       begin_drain("the balancer stops", nullptr, Handoff::none);
       return send_draining({});
     case MessageType::status_request:
-      if (const auto request = decode<StatusRequestMessage>(message)) send_status(request->token);
+      if (const auto request = decode<StatusRequestMessage>(message)) send_status(*request);
       return;
-    case MessageType::clients:
-      return adopt_clients(std::move(message));
+    case MessageType::ticket_keys:
+      return use_ticket_keys(message);
+    case MessageType::predecessor:
+      return on_predecessor(std::move(message));
+    case MessageType::ledger:
+      if (auto ledger = decode<LedgerMessage>(message)) ledger_ = std::move(ledger->records);
+      return;
     default:
       log_->warn("channel.unexpected", "an unexpected message of the supervisor was ignored",
                  {{"type", std::int64_t{message.type}}});
   }
 }
 
-void Generation::on_successor(const ChannelMessage& message) {
+void Generation::on_successor(ChannelMessage message) {
+  LB_FAULT_POINT("generation.successor_received");
   const auto order = decode<SuccessorMessage>(message);
-  if (!order || message.fds.size() != 1) {
+  if (!order || message.fds.empty() || message.fds.size() > 2) {
     log_->error("channel.unexpected", "a malformed SUCCESSOR of the supervisor was ignored");
     return;
   }
@@ -119,16 +187,27 @@ void Generation::on_successor(const ChannelMessage& message) {
   if (!answer.warning.empty()) {
     log_->warn("drain.no_successor", answer.warning, {{"successor", order->number}});
   }
+  park_if(order->park, successor.get());
+  const bool linked = message.fds.size() == 2;
+  if (linked) {
+    begin_handoff(std::move(message.fds[1]));
+  } else {
+    end_handoff();
+  }
   begin_drain("generation " + std::to_string(order->number) + " takes over", std::move(successor),
-              Handoff::idle_clients);
+              linked ? Handoff::live : Handoff::none);
+  LB_FAULT_POINT("generation.before_draining");
   send_draining(answer);
+  LB_FAULT_POINT("generation.draining_sent");
 }
 
 void Generation::begin_drain(std::string_view why, std::shared_ptr<const Config> successor, Handoff handoff) {
   if (state_ == State::draining) {
-    if (handoff == Handoff::none) return take_back_clients();  // whoever serves stops too
+    if (handoff == Handoff::none)
+      plane_->give_up_handoff();  // whoever serves stops too, or cannot be reached
     // A further one took over meanwhile.
-    return plane_->start_drain(std::move(successor), handoff);
+    if (successor || handoff == Handoff::live) plane_->start_drain(std::move(successor), handoff);
+    return;
   }
   state_ = State::draining;
   orphan_.reset();
@@ -138,46 +217,51 @@ void Generation::begin_drain(std::string_view why, std::shared_ptr<const Config>
               {"requests_in_flight", static_cast<std::int64_t>(before.requests_in_flight)},
               {"drain_timeout_ms", static_cast<std::int64_t>(config_->drain_timeout.count())}});
   plane_->start_drain(std::move(successor), handoff);
-  listening_.clear();
+  if (!parked_) listening_.clear();
 }
 
-/// What the workers have queued goes to the supervisor, which passes it to the generation that serves.
-void Generation::hand_over_clients() {
-  const Instant now = monotonic_now();
-  if (leaving_.empty()) leaving_.add(now, plane_->take_handed());
-  if (auto given = leaving_.give(now, channel_); !given) send_error_ = given.error().message;
-}
-
-/// There is nobody to hand over to: the drain ends here.
-void Generation::take_back_clients() {
-  plane_->give_up_handoff();
-  if (!leaving_.empty()) plane_->adopt(leaving_.take_all());
-}
-
-void Generation::adopt_clients(ChannelMessage message) {
-  const auto order = decode<ClientsMessage>(message);
-  if (!order || order->requests.size() < message.fds.size()) {
-    log_->error("channel.unexpected", "a malformed CLIENTS of the supervisor was ignored");
+void Generation::use_ticket_keys(const ChannelMessage& message) {
+  const auto order = decode<TicketKeysMessage>(message);
+  auto ring = order ? tls::parse_ticket_ring(order->ring) : std::unexpected(order.error());
+  if (!ring) {
+    log_->error("channel.unexpected", "a malformed TICKET_KEYS of the supervisor was ignored");
     return;
   }
-  plane_->adopt(clients_of(*order, std::move(message.fds)));
+  options_.ticket_keys = order->ring;
+  ticket_keys_->set(std::move(*ring));
 }
 
-void Generation::send_draining(const DrainingMessage& message) {
+void Generation::send_draining(DrainingMessage message) {
+  const DrainReport report = plane_->drain_report();
+  message.connections = report.connections_at_start;
+  message.tunnels = report.tunnels_at_start;
+  message.requests = report.requests_at_start;
   send(message);
 }
 
-void Generation::send_status(std::uint64_t token) {
-  StatusMessage status{.token = token, .counters = named(plane_->counters())};
+void Generation::send_status(const StatusRequestMessage& request) {
+  StatusMessage status{.token = request.token, .counters = named(plane_->counters())};
+  if (request.census) add_census(plane_->census(), status);
   const auto backends = plane_->backends();
   status.backends_total = backends.size();
   for (const auto& backend : backends) {
     if (status.backends.size() == kStatusBackendsMax) break;
-    status.backends.push_back({backend.name, backend.endpoint, backend.requests, backend.failures,
-                               backend.in_flight, backend.aside, backend.resolved, backend.standing,
-                               backend.reason, backend.since_s >= 0,
+    status.backends.push_back({backend.name,
+                               backend.endpoint,
+                               backend.requests,
+                               backend.failures,
+                               backend.in_flight,
+                               backend.aside,
+                               backend.resolved,
+                               backend.standing,
+                               backend.reason,
+                               backend.since_s >= 0,
                                static_cast<std::uint64_t>(std::max<std::int64_t>(backend.since_s, 0)),
-                               backend.backup, backend.share_percent});
+                               backend.backup,
+                               backend.share_percent,
+                               backend.entry == state::kNoEntry ? kNoStateEntry : backend.entry,
+                               backend.latency_sum_us,
+                               {backend.latency.begin(), backend.latency.end()}});
   }
   // One that cannot be sent (a long one takes a descriptor) is missed, and no reason to leave the supervisor.
   auto sent = send_message(channel_, status);
@@ -193,10 +277,13 @@ void Generation::on_signal(int number) {
       return;
     case SIGTERM:
     case SIGUSR2: {
+      if (parked_) return on_release(std::string{"received "} + signal_name(number));
       if (state_ == State::draining) {
+        told_to_end_ = true;
         if (number == SIGTERM) done_ = true;
         return;
       }
+      told_to_end_ = true;
       begin_drain(std::string{"received "} + signal_name(number), nullptr, Handoff::none);
       return send_draining({});
     }
@@ -217,7 +304,8 @@ void Generation::on_signal(int number) {
 void Generation::supervisor_lost(const std::string& reason) {
   channel_.close();
   if (state_ == State::draining) {
-    take_back_clients();
+    if (parked_) on_release("the supervisor is gone");  // its successor serves on
+    if (successor_until_ != kNever) end_handoff();      // there will be no other
     log_->warn("supervisor.lost", "the supervisor is gone; this generation ends its drain",
                {{"reason", reason}});
     return;
@@ -242,9 +330,14 @@ void Generation::adopt_supervisor() {
   Fd connection = orphan_->accept();
   if (!connection) return;
   channel_ = Channel{std::move(connection)};
-  HelloMessage hello{.number = number_, .pid = static_cast<std::uint64_t>(::getpid()), .ready = ready_};
+  HelloMessage hello{.number = number_,
+                     .pid = static_cast<std::uint64_t>(::getpid()),
+                     .ready = ready_,
+                     .ticket_keys = options_.ticket_keys,
+                     .ledger = ledger_};
   hello.ready.opened = listening_labels_;
   std::vector<int> fds{config_file_.get()};
+  if (ready_.state_slot >= 0) fds.push_back(shared_state_->fd());
   fds.insert(fds.end(), listening_.begin(), listening_.end());
   send(hello, fds);
   if (!send_error_.empty()) return;  // gone again; the socket stays
@@ -254,20 +347,21 @@ void Generation::adopt_supervisor() {
 
 void Generation::report_drained() {
   const DrainReport report = plane_->drain_report();
+  for (const auto& link : out_) moved_.add(link->counts());
+  out_.clear();
   log_->info("drain.end",
              report.force_closed == 0 ? "drained" : "drained; drain_timeout closed what was left",
              {{"completed", static_cast<std::int64_t>(report.completed)},
-              {"handed_over", static_cast<std::int64_t>(report.handed_over)},
+              {"handed_over", static_cast<std::int64_t>(moved_.moved_idle + moved_.moved_after_exchange)},
+              {"tunnels", static_cast<std::int64_t>(moved_.moved_upgrade_tunnels + moved_.moved_tcp_tunnels)},
+              {"upstreams", static_cast<std::int64_t>(moved_.moved_upstreams)},
+              {"refused", static_cast<std::int64_t>(moved_.refused)},
+              {"came_back", static_cast<std::int64_t>(moved_.came_back)},
               {"closed_idle", static_cast<std::int64_t>(report.closed_idle)},
               {"force_closed", static_cast<std::int64_t>(report.force_closed)},
               {"duration_ms", to_ms(report.duration)}});
-  send(DrainedMessage{.completed = report.completed,
-                      .closed_idle = report.closed_idle,
-                      .force_closed = report.force_closed,
-                      .handed_over = report.handed_over,
-                      .duration_ms = static_cast<std::uint64_t>(to_ms(report.duration)),
-                      .counters = named(plane_->counters())});
-  // Client connections may be in the queue: they are lost only with a supervisor that does not read any more.
+  LB_FAULT_POINT("generation.before_drained");
+  send(drained_message(report, moved_, plane_->counters()));
   const Instant until = monotonic_now() + kFlushMax;
   while (channel_.open() && channel_.wants_write() && monotonic_now() < until) {
     pollfd fd{channel_.fd(), POLLOUT, 0};

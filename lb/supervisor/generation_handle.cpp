@@ -64,12 +64,15 @@ Result<std::pair<GenerationHandle, HelloMessage>> adopt_orphan(Fd connection, Du
       auto hello = decode<HelloMessage>(received.message);
       if (!hello) return std::unexpected(hello.error());
       auto& fds = received.message.fds;
-      if (fds.size() != hello->ready.opened.size() + 1) {
+      const std::size_t before_sockets = hello->ready.state_slot >= 0 ? 2 : 1;
+      if (fds.size() != hello->ready.opened.size() + before_sockets) {
         return std::unexpected(
             Error{.fault = Fault::self, .message = "HELLO with the wrong number of descriptors"});
       }
       handle.config_file = std::make_shared<const Fd>(std::move(fds.front()));
-      handle.opened.assign(std::make_move_iterator(fds.begin() + 1), std::make_move_iterator(fds.end()));
+      if (before_sockets == 2) handle.state_file = std::move(fds[1]);
+      handle.opened.assign(std::make_move_iterator(fds.begin() + static_cast<std::ptrdiff_t>(before_sockets)),
+                           std::make_move_iterator(fds.end()));
       handle.ready = hello->ready;
       return std::pair{std::move(handle), std::move(*hello)};
     }

@@ -13,6 +13,7 @@
 #include "lb/base/time.hpp"
 #include "lb/supervisor/child_process.hpp"
 #include "lb/supervisor/messages.hpp"
+#include "lb/supervisor/reload_ledger.hpp"
 
 namespace lb {
 
@@ -40,14 +41,25 @@ struct GenerationHandle {
   Fd pidfd{};            // adopted: readable when it ends; signals go through it
   Channel channel{};
   StartupStderr startup_stderr{};
+  bool from_text = false;  // of the last good configuration
   Instant started{};
+  Instant asked{};                                     // to serve: when it was started, or told to resume
+  std::optional<std::vector<ListenerProbe>> probes{};  // what its self-probe found, once it was made
   std::optional<LoadedMessage> loaded{};
   std::optional<ReadyMessage> ready{};
   std::optional<DrainedMessage> drained{};
   std::shared_ptr<const Fd> config_file{};  // its exact configuration text; shared with "last good"
+  Fd state_file{};                          // adopted: the state that it shares
   std::vector<Fd> opened{};                 // listening sockets it opened, until it is promoted
   std::vector<std::string> warnings{};      // beyond those of `ready`
   std::optional<StatusMessage> status{};
+  std::uint64_t ticket_keys = 0;               // the version of the ring that it was told
+  std::optional<StatusMessage> census{};       // the last that told what is connected
+  std::optional<DrainingMessage> at_switch{};  // the first: what it had when its drain began
+  // For the ledger of the reload that started it.
+  ReloadCause cause = ReloadCause::signal;
+  ReloadTimes times{};
+  KernelCounters kernel_before{};
   std::string ended{};  // how, once it has
 
   void signal(int number) const noexcept;

@@ -1,8 +1,8 @@
 // The generation's insides, private to lb/supervisor: generation_start.cpp is the way from START to READY,
-// generation.cpp serving and draining.
+// generation.cpp serving and draining, generation_handoff.cpp live connections that come and go,
+// generation_park.cpp parked, resumed and probed.
 #pragma once
 
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,12 +11,15 @@
 
 #include "lb/observe/event_log.hpp"
 #include "lb/reload/machine.hpp"
+#include "lb/state/generation_state.hpp"
 #include "lb/supervisor/adopt_listeners.hpp"
-#include "lb/supervisor/client_relay.hpp"
 #include "lb/supervisor/generation.hpp"
+#include "lb/supervisor/handoff_link.hpp"
 #include "lb/supervisor/messages.hpp"
 #include "lb/supervisor/orphan.hpp"
+#include "lb/supervisor/probe_run.hpp"
 #include "lb/supervisor/signals.hpp"
+#include "lb/tls/ticket_keys.hpp"
 
 namespace lb {
 
@@ -45,8 +48,10 @@ class Generation final {
   void compare_with(const ChannelMessage& message);
   bool proceed(const ChannelMessage& message);
   bool open_log();
+  void join_state(const ProceedMessage& order, const Fd& file);
   bool serve(AdoptedListeners listeners, Instant listen_begin);
   bool fail(StartFailure failure, const std::string& reason);
+  bool end_unheard(const std::string& reason);
   void leave_startup_stderr();
 
   // ---- serving and draining ----
@@ -55,17 +60,36 @@ class Generation final {
   void on_channel();
   void on_message(ChannelMessage message);
   void on_signal(int number);
-  void on_successor(const ChannelMessage& message);
+  void on_successor(ChannelMessage message);
+  // generation_park.cpp
+  void park_if(bool asked, const Config* successor);
+  void on_resume(ChannelMessage message);
+  void on_release(std::string_view why);
+  void on_probe(const ChannelMessage& message);
+  void send_probed();
   void begin_drain(std::string_view why, std::shared_ptr<const Config> successor, Handoff handoff);
-  void hand_over_clients();
-  void take_back_clients();
-  void adopt_clients(ChannelMessage message);
+  void use_ticket_keys(const ChannelMessage& message);
   [[nodiscard]] bool may_end() const;
-  void send_draining(const DrainingMessage& message);
-  void send_status(std::uint64_t token);
+  void send_draining(DrainingMessage message);
+  void send_status(const StatusRequestMessage& request);
   void supervisor_lost(const std::string& reason);
   void adopt_supervisor();
   void report_drained();
+
+  // ---- live connections that come and go: generation_handoff.cpp ----
+
+  void on_predecessor(ChannelMessage message);
+  void begin_handoff(Fd link);
+  void end_handoff();
+  void serve_links();
+  void serve_in();
+  void serve_out();
+  void give_to(HandoffOut& successor, Instant now);
+  void take_back();
+  void on_successor_ended(const HandoffOut& successor);
+  void pause_handoff(bool paused);
+  [[nodiscard]] bool links_idle() const;
+  [[nodiscard]] Instant links_deadline() const;
   template <class M>
   void send(const M& message, std::span<const int> fds = {}) {
     if (!channel_.open()) return;
@@ -82,13 +106,24 @@ class Generation final {
   std::int64_t number_ = 0;
   std::string control_path_;
   ReadyMessage ready_;
+  std::shared_ptr<state::GenerationState> shared_state_;
   std::vector<int> listening_;  // borrowed from the data plane, valid while it serves
   std::vector<std::string> listening_labels_;
   std::unique_ptr<EventLog> log_;
+  std::shared_ptr<tls::TicketKeys> ticket_keys_;
   std::unique_ptr<DataPlane> plane_;
   std::optional<OrphanSocket> orphan_;
-  ClientRelay leaving_{std::numeric_limits<std::size_t>::max()};  // taken from the data plane, not sent yet
+  std::vector<std::unique_ptr<HandoffIn>> in_;    // from those whose successor we are
+  std::vector<std::unique_ptr<HandoffOut>> out_;  // to our successor, the latest last; the others are ending
+  bool handing_ = false;                          // the data plane drains with handoff
+  bool handoff_paused_ = false;
+  Instant successor_until_ = kNever;  // ours is gone; so long a further one is waited for
+  HandoffCounts moved_;               // over links that have ended
+  std::string ledger_;                // kept for the supervisor after this one
   State state_ = State::serving;
+  bool parked_ = false;       // draining, and not to end when that is over
+  bool told_to_end_ = false;  // by a signal, DRAIN or RELEASE: is parked no more
+  ProbeRun probe_run_;        // after what it uses
   std::string send_error_;
   bool drained_ = false;
   bool done_ = false;

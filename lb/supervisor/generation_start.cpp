@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "lb/base/fault_point.hpp"
 #include "lb/base/file.hpp"
 #include "lb/base/guard.hpp"
 #include "lb/base/hash.hpp"
@@ -19,12 +20,13 @@
 #include "lb/config/diff.hpp"
 #include "lb/supervisor/child_process.hpp"
 #include "lb/supervisor/generation_impl.hpp"
-#include "lb/tls/ticket_keys.hpp"
+#include "lb/supervisor/turn_length.hpp"
 
 namespace lb {
 namespace {
 
 constexpr std::size_t kWarningsMax = 100;  // told of one configuration
+constexpr std::size_t kFdsBesideConnections = 1024;
 
 /// Available processors, as the workers see them.
 std::uint32_t available_cpus() {
@@ -60,10 +62,14 @@ ReloadRules rules_of(const ReloadConfig& reload) {
 
 bool Generation::start() {
   const auto start_message = await(MessageType::start);
+  LB_FAULT_POINT("generation.start_received");
   if (!start_message || !load(*start_message)) return false;
+  LB_FAULT_POINT("generation.before_loaded");
   send(LoadedMessage{
       .hash = loaded_.hash, .pid_file = config_->pid_file, .admin_socket = config_->admin.socket});
+  LB_FAULT_POINT("generation.loaded_sent");
   const auto proceed_message = await(MessageType::proceed);
+  LB_FAULT_POINT("generation.proceed_received");
   return proceed_message && proceed(*proceed_message);
 }
 
@@ -162,7 +168,8 @@ void Generation::compare_with(const ChannelMessage& message) {
 
 bool Generation::proceed(const ChannelMessage& message) {
   auto order = decode<ProceedMessage>(message);
-  if (!order || order->labels.size() != message.fds.size()) {
+  const std::size_t expected = order ? order->labels.size() + (order->state_slot >= 0 ? 1 : 0) : 0;
+  if (!order || message.fds.size() != expected) {
     return fail(StartFailure::other, "a malformed PROCEED on the channel");
   }
   number_ = order->number;
@@ -176,9 +183,12 @@ bool Generation::proceed(const ChannelMessage& message) {
     if (!held.back().fd)
       return fail(StartFailure::other, system_error("duplicate a socket", "", errno).message);
   }
+  if (order->state_slot >= 0) join_state(*order, message.fds.back());
   const std::vector<Endpoint> endpoints(config_->listen.begin(), config_->listen.end());
-  auto listeners = adopt_listeners(endpoints, config_->workers, std::move(held));
+  const std::uint32_t shards = order->further_shards ? config_->workers : 1;
+  auto listeners = adopt_listeners(endpoints, shards, std::move(held));
   if (!listeners) return fail(StartFailure::cannot_listen, listeners.error().message);
+  LB_FAULT_POINT("generation.listeners_adopted");
   return serve(std::move(*listeners), begin);
 }
 
@@ -192,6 +202,34 @@ bool Generation::open_log() {
   if (!log) return fail(StartFailure::other, log.error().message);
   log_ = std::move(*log);
   return true;
+}
+
+/// Of another version of the program the state cannot be used as it is: what both know by name is taken from
+/// it, and the answer of the reload says what is not.
+void Generation::join_state(const ProceedMessage& order, const Fd& file) {
+  constexpr std::size_t kPartsTold = 10;
+  const std::uint64_t seed = mix64(options_.seed ^ static_cast<std::uint64_t>(number_));
+  const auto copy = [&] { return Fd{::fcntl(file.get(), F_DUPFD_CLOEXEC, 0)}; };
+  auto joined = state::GenerationState::join(copy(), static_cast<std::uint32_t>(order.state_slot), number_,
+                                             config_->workers);
+  if (joined) {
+    shared_state_ = std::move(*joined);
+    ready_.state_slot = order.state_slot;
+    return;
+  }
+  std::string warning = "state: " + joined.error().message;
+  std::vector<std::string> afresh;
+  auto left = state::GenerationState::leave(copy(), config_->workers, seed, afresh);
+  if (left) {
+    shared_state_ = std::move(*left);
+    warning += "; carried over once";
+    for (std::size_t i = 0; i < std::min(afresh.size(), kPartsTold); ++i)
+      warning += (i == 0 ? ", but for " : ", ") + afresh[i];
+    if (afresh.size() > kPartsTold) warning += " and " + std::to_string(afresh.size() - kPartsTold) + " more";
+  } else {
+    warning += "; this generation starts with none";
+  }
+  ready_.warnings.push_back(std::move(warning));
 }
 
 bool Generation::serve(AdoptedListeners listeners, Instant listen_begin) {
@@ -208,10 +246,10 @@ bool Generation::serve(AdoptedListeners listeners, Instant listen_begin) {
   }
   ready_.phases.push_back({"listen", microseconds_since(listen_begin)});
   const Instant warm_begin = monotonic_now();
+  reserve_fds(2 * std::size_t{config_->max_connections} + kFdsBesideConnections, config_file_.get());
   auto ring = tls::parse_ticket_ring(options_.ticket_keys);
   if (!ring) return fail(StartFailure::other, ring.error().message);
-  auto ticket_keys = std::make_shared<tls::TicketKeys>();
-  ticket_keys->set(std::move(*ring));
+  ticket_keys_ = std::make_shared<tls::TicketKeys>(std::move(*ring));
   auto plane =
       deps_.make_data_plane({.config = config_,
                              .generation = static_cast<std::uint64_t>(number_),
@@ -219,9 +257,11 @@ bool Generation::serve(AdoptedListeners listeners, Instant listen_begin) {
                              .listeners = std::move(listeners.sockets),
                              .log = log_.get(),
                              .access_log_format = options_.log_json ? LogFormat::json : LogFormat::text,
-                             .ticket_keys = std::move(ticket_keys)});
+                             .ticket_keys = ticket_keys_,
+                             .state = shared_state_});
   if (!plane) return fail(StartFailure::other, plane.error().message);
   plane_ = std::move(*plane);
+  ask_for_turns_of(Duration{0});  // loaded; the workers inherit it
   plane_->start();
   ready_.phases.push_back({"warm", microseconds_since(warm_begin)});
   ready_.hash = loaded_.hash;
@@ -230,10 +270,22 @@ bool Generation::serve(AdoptedListeners listeners, Instant listen_begin) {
   ready_.backends = config_->backends.size();
   ready_.workers = config_->workers;
   ready_.drain_timeout_ms = static_cast<std::uint64_t>(config_->drain_timeout.count());
+  LB_FAULT_POINT("generation.before_ready");
   send(ready_, fds);
-  if (!send_error_.empty()) return fail(StartFailure::other, send_error_);
+  LB_FAULT_POINT("generation.ready_sent");
+  if (!send_error_.empty()) return end_unheard(send_error_);
   leave_startup_stderr();
   exit_code_ = 0;
+  return true;
+}
+
+/// READY could not be sent, mostly because the supervisor is gone: this configuration does not serve. But the
+/// workers are at it since a moment and may have accepted somebody: true, so that run() goes on until that is
+/// done.
+bool Generation::end_unheard(const std::string& reason) {
+  fail(StartFailure::other, reason);
+  channel_.close();
+  begin_drain("READY could not be sent: " + reason, nullptr, Handoff::none);
   return true;
 }
 

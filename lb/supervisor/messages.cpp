@@ -16,7 +16,7 @@ void fields(A& a, LoadedMessage& m) {
 }
 template <class A>
 void fields(A& a, ProceedMessage& m) {
-  a(m.number, m.control_path, m.labels);
+  a(m.number, m.control_path, m.labels, m.state_slot, m.further_shards);
 }
 template <class A>
 void fields(A& a, FailedMessage& m) {
@@ -37,11 +37,35 @@ void fields(A& a, ReloadRules& m) {
 template <class A>
 void fields(A& a, ReadyMessage& m) {
   a(m.hash, m.endpoints, m.addresses, m.opened, m.backends, m.workers, m.drain_timeout_ms, m.warnings,
-    m.phases, m.format, m.rules, m.changes, m.changes_total, m.changes_error);
+    m.phases, m.format, m.rules, m.changes, m.changes_total, m.changes_error, m.state_slot);
 }
 template <class A>
 void fields(A& a, SuccessorMessage& m) {
-  a(m.number, m.hash, m.format);
+  a(m.number, m.hash, m.format, m.park);
+}
+template <class A>
+void fields(A& a, ResumeMessage& m) {
+  a(m.labels);
+}
+template <class A>
+void fields(A& a, ResumedMessage& m) {
+  a(m.warning);
+}
+template <class A>
+void fields(A& a, ReleaseMessage& m) {
+  a(m.reason);
+}
+template <class A>
+void fields(A& a, ProbeMessage& m) {
+  a(m.timeout_ms);
+}
+template <class A>
+void fields(A& a, ListenerProbe& m) {
+  a(m.listener, m.ok, m.us, m.error);
+}
+template <class A>
+void fields(A& a, ProbedMessage& m) {
+  a(m.probes);
 }
 template <class A>
 void fields(A& a, DrainMessage& m) {
@@ -49,36 +73,59 @@ void fields(A& a, DrainMessage& m) {
 }
 template <class A>
 void fields(A& a, DrainingMessage& m) {
-  a(m.for_successor, m.successor, m.warning);
+  a(m.for_successor, m.successor, m.warning, m.connections, m.tunnels, m.requests);
 }
 template <class A>
 void fields(A& a, NamedCounter& m) {
   a(m.name, m.value);
 }
 template <class A>
-void fields(A& a, DrainedMessage& m) {
-  a(m.completed, m.closed_idle, m.force_closed, m.handed_over, m.duration_ms, m.counters);
+void fields(A& a, ForceClosedEntry& m) {
+  a(m.client, m.listener, m.backend, m.kind, m.age_ms);
 }
 template <class A>
-void fields(A& a, ClientsMessage& m) {
-  a(m.requests, m.addresses);
+void fields(A& a, DrainedMessage& m) {
+  a(m.completed, m.closed_idle, m.force_closed, m.handed_over, m.duration_ms, m.moved_idle,
+    m.moved_after_exchange, m.moved_upgrade_tunnels, m.moved_tcp_tunnels, m.moved_upstreams, m.refused,
+    m.came_back, m.closed_removed, m.counters, m.connections_at_start, m.tunnels_at_start,
+    m.requests_at_start, m.came, m.ended, m.forced);
+}
+template <class A>
+void fields(A& a, PredecessorMessage& m) {
+  a(m.number);
 }
 template <class A>
 void fields(A& a, StatusRequestMessage& m) {
-  a(m.token);
+  a(m.token, m.census);
 }
 template <class A>
 void fields(A& a, BackendEntry& m) {
   a(m.name, m.endpoint, m.requests, m.failures, m.in_flight, m.aside, m.resolved, m.standing, m.reason,
-    m.checked, m.since_s, m.backup, m.share_percent);
+    m.checked, m.since_s, m.backup, m.share_percent, m.state_entry, m.latency_sum_us, m.latency);
+}
+template <class A>
+void fields(A& a, ListenerCensusEntry& m) {
+  a(m.endpoint, m.connections, m.busy, m.tunnels, m.tls);
+}
+template <class A>
+void fields(A& a, BackendCensusEntry& m) {
+  a(m.name, m.endpoint, m.requests, m.tunnels, m.tunnels_tls);
 }
 template <class A>
 void fields(A& a, StatusMessage& m) {
-  a(m.token, m.counters, m.backends_total, m.backends);
+  a(m.token, m.counters, m.backends_total, m.backends, m.has_census, m.census_listeners, m.census_backends);
 }
 template <class A>
 void fields(A& a, HelloMessage& m) {
-  a(m.number, m.pid, m.ready);
+  a(m.number, m.pid, m.ready, m.ticket_keys, m.ledger);
+}
+template <class A>
+void fields(A& a, TicketKeysMessage& m) {
+  a(m.ring);
+}
+template <class A>
+void fields(A& a, LedgerMessage& m) {
+  a(m.records);
 }
 
 template <class M>
@@ -116,7 +163,14 @@ LB_MESSAGE(DrainedMessage);
 LB_MESSAGE(StatusRequestMessage);
 LB_MESSAGE(StatusMessage);
 LB_MESSAGE(HelloMessage);
-LB_MESSAGE(ClientsMessage);
+LB_MESSAGE(TicketKeysMessage);
+LB_MESSAGE(PredecessorMessage);
+LB_MESSAGE(LedgerMessage);
+LB_MESSAGE(ResumeMessage);
+LB_MESSAGE(ResumedMessage);
+LB_MESSAGE(ReleaseMessage);
+LB_MESSAGE(ProbeMessage);
+LB_MESSAGE(ProbedMessage);
 #undef LB_MESSAGE
 
 }  // namespace lb

@@ -8,7 +8,9 @@
 #include <csignal>
 #include <tuple>
 
+#include "lb/base/fault_point.hpp"
 #include "lb/base/hash.hpp"
+#include "lb/base/random.hpp"
 #include "lb/config/config.hpp"
 #include "lb/supervisor/orphan.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
@@ -30,8 +32,9 @@ Supervisor::Supervisor(SupervisorOptions options, EventLog& log, SignalFd signal
       machine_(options_.limits),
       now_(monotonic_now()),
       started_(now_),
-      clients_(std::min(ClientRelay::kWaitingMax, fd_limit() / 2)),
-      keeper_(log, options_.last_good_path) {
+      keeper_(log, options_.last_good_path),
+      ticket_keys_(options_.ticket_keys_renewed_after),
+      state_(log, mix64(options_.seed)) {
   for (Fd& socket : take_activated_sockets()) listeners_.add_activated(std::move(socket));
 }
 
@@ -64,14 +67,12 @@ void Supervisor::turn() {
   if (control_) watch(control_->fd(), POLLIN, Source::control);
   if (watch_ && now_ >= watch_not_before_) watch(watch_->fd(), POLLIN, Source::file_watch);
   for (auto& [id, handle] : generations_) {
-    if (!held_back(id, handle)) {
-      watch(handle.channel.fd(), static_cast<short>(handle.channel.wants_write() ? POLLIN | POLLOUT : POLLIN),
-            Source::channel, id);
-    }
+    watch(handle.channel.fd(), static_cast<short>(handle.channel.wants_write() ? POLLIN | POLLOUT : POLLIN),
+          Source::channel, id);
     watch(handle.startup_stderr.fd(), POLLIN, Source::startup_stderr, id);
     if (handle.adopted) watch(handle.pidfd.get(), POLLIN, Source::pidfd, id);
   }
-  Instant until = std::min({machine_.next_deadline(), unasked_deadline(), clients_.deadline()});
+  Instant until = std::min({machine_.next_deadline(), unasked_deadline()});
   if (control_) until = std::min(until, control_->next_deadline());
   for (const auto& query : status_queries_) until = std::min(until, query.deadline);
   timespec wait{};
@@ -107,10 +108,11 @@ void Supervisor::turn() {
   }
   if (!done_ && now_ >= machine_.next_deadline()) feed(Tick{});
   if (!done_) unasked();
-  if (!done_) pass_on_clients();
+  if (!done_) settle_probation();
   if (!done_) drain_the_last();
   if (!done_ && control_ && now_ >= control_->next_deadline()) on_control();
   if (!done_) settle_status(false);
+  settle_reloads(done_);
 }
 
 GenerationHandle* Supervisor::find(GenerationId id) {
@@ -143,6 +145,7 @@ void Supervisor::on_signal(const ReceivedSignal& signal) {
     case SIGHUP:
       ++requested_;
       log_.info("reload.requested", "by SIGHUP", {{"sender", std::int64_t{signal.sender_pid}}});
+      asked(ReloadCause::signal);
       return feed(ReloadRequested{});
     case SIGUSR2:
       return feed(StopRequested{});
@@ -193,7 +196,10 @@ void Supervisor::ended(GenerationId id, const std::string& how) {
     log_.warn("generation.died", "died while draining: " + reason, {{"generation", number(id)}});
   }
   remember_end(id, *handle);
+  const auto current = machine_.current();
+  state_.ended(number(id), current && *current != id ? std::optional{number(*current)} : std::nullopt);
   sampler_.forget(id);
+  traffic_.forget(id);
   older_to_answer_.erase(id);
   feed(Exited{id, reason});
   generations_.erase(id);
@@ -208,13 +214,19 @@ void Supervisor::on_control() {
       case ControlRequest::Kind::reload:
         ++requested_;
         log_.info("reload.requested", "by the control socket", {{"sender", request.pid}});
+        asked(ReloadCause::control);
         feed(ReloadRequested{request.caller});
         break;
       case ControlRequest::Kind::status:
-        begin_status(request.caller);
+      case ControlRequest::Kind::plan:
+        begin_status(request.caller, request.kind == ControlRequest::Kind::plan);
+        break;
+      case ControlRequest::Kind::reloads:
+        begin_reloads(request);
         break;
       case ControlRequest::Kind::left:
         std::erase_if(status_queries_, [&](const StatusQuery& q) { return q.caller == request.caller; });
+        std::erase_if(ledger_queries_, [&](const LedgerQuery& q) { return q.caller == request.caller; });
         feed(CallerLeft{request.caller});
         break;
     }
@@ -223,17 +235,10 @@ void Supervisor::on_control() {
 
 // ---- the channels ----
 
-/// One that drains is not read while the relay is full: what it hands over waits with it, and nothing has to
-/// be closed for want of room. One that has ended is read to its end.
-bool Supervisor::held_back(GenerationId id, const GenerationHandle& handle) const {
-  return clients_.full() && handle.ended.empty() && machine_.phase(id) == ReloadMachine::Phase::draining;
-}
-
 void Supervisor::on_channel(GenerationId id) {
   for (;;) {
     GenerationHandle* handle = find(id);
     if (handle == nullptr || !handle->channel.open()) return;
-    if (held_back(id, *handle)) return;
     if (auto flushed = handle->channel.flush(); !flushed) {
       // It is gone, which is told below, after what it still said.
       log_.write(LogLevel::debug, "channel.closed", flushed.error().message, {{"generation", number(id)}});
@@ -256,15 +261,11 @@ void Supervisor::on_channel(GenerationId id) {
   }
 }
 
-/// We have no descriptors left. Of client connections that costs some, of a status all; anything else cannot
-/// be done without. False: it was such.
-bool Supervisor::on_short_message(GenerationId id, Received& received) {
-  const auto type = static_cast<MessageType>(received.message.type);
-  if (type != MessageType::clients && type != MessageType::status) return false;
+/// We have no descriptors left. A status can be missed; anything else cannot be done without. False: it was
+/// such.
+bool Supervisor::on_short_message(GenerationId id, const Received& received) {
+  if (static_cast<MessageType>(received.message.type) != MessageType::status) return false;
   log_.error("channel.short", received.reason, {{"generation", number(id)}});
-  const auto clients = decode<ClientsMessage>(received.message);
-  if (clients && clients->requests.size() > received.message.fds.size())
-    on_clients(id, *clients, std::move(received.message.fds));
   return true;
 }
 
@@ -300,22 +301,23 @@ void Supervisor::on_message(GenerationId id, ChannelMessage message) {
     case MessageType::draining:
       if (auto m = decode<DrainingMessage>(message)) return on_draining(id, *m);
       break;
-    case MessageType::clients:
-      if (const auto m = decode<ClientsMessage>(message); m && m->requests.size() == message.fds.size()) {
-        return on_clients(id, *m, std::move(message.fds));
-      }
+    case MessageType::resumed:
+      if (const auto m = decode<ResumedMessage>(message)) return feed(Resumed{id});
+      break;
+    case MessageType::probed:
+      if (const auto m = decode<ProbedMessage>(message)) return on_probed(id, *m);
       break;
     case MessageType::drained:
       if (auto m = decode<DrainedMessage>(message)) {
-        handle->drained = std::move(*m);
-        return;
+        return on_drained(id, std::move(*m));
       }
       break;
     case MessageType::status:
       if (auto m = decode<StatusMessage>(message)) {
-        if (m->token == status_token_) {
-          for (auto& query : status_queries_) query.awaited.erase(id);
+        for (auto& query : status_queries_) {
+          if (m->token >= query.token) query.awaited.erase(id);
         }
+        if (m->has_census) handle->census = *m;
         handle->status = std::move(*m);
         on_status(id, *handle->status);
         return;
@@ -328,8 +330,11 @@ void Supervisor::on_message(GenerationId id, ChannelMessage message) {
 }
 
 void Supervisor::on_loaded(GenerationId id, const LoadedMessage& message) {
+  LB_FAULT_POINT("supervisor.loaded");
   GenerationHandle* handle = find(id);
   handle->loaded = message;
+  handle->times.loaded = now_;
+  loaded_ = {id, hash_text(message.hash)};
   if (!settled_in_) {
     if (auto settled = settle_in(message); !settled) {
       const bool taken = settled.error().os_error == EWOULDBLOCK || settled.error().os_error == EADDRINUSE;
@@ -405,62 +410,41 @@ void Supervisor::adopt_orphans() {
                {"pid", std::int64_t{handle.pid}},
                {"config", hash_text(hello.ready.hash)},
                {"listening_sockets", static_cast<std::int64_t>(handle.opened.size())}});
+    if (first) ledger_.restore(hello.ledger);
     if (first) {  // the others share its sockets, or hold some that nobody wants
       for (std::size_t i = 0; i < handle.opened.size(); ++i) {
         listeners_.add(hello.ready.opened[i], std::move(handle.opened[i]));
       }
     }
     handle.opened.clear();
+    if (first) ticket_keys_.adopt(hello.ticket_keys, now_);  // what was sealed before can still be opened
+    if (hello.ticket_keys == ticket_keys_.ring(now_)) handle.ticket_keys = ticket_keys_.version();
+    adopt_state(hello.number, std::move(handle.state_file));
     generations_[id] = std::move(handle);
     feed(Adopted{id, Milliseconds{hello.ready.drain_timeout_ms}});
   }
 }
 
+/// All that share a state share the same one; the first brings it.
+void Supervisor::adopt_state(std::int64_t generation, Fd file) {
+  if (file) state_.adopt(std::move(file), generation);
+}
+
 void Supervisor::on_ready(GenerationId id, const ReadyMessage& message, std::vector<Fd> fds) {
+  LB_FAULT_POINT("supervisor.ready");
   GenerationHandle* handle = find(id);
   handle->ready = message;
+  handle->times.ready = now_;
   handle->config_file = std::make_shared<const Fd>(std::move(fds.front()));
   handle->opened.assign(std::make_move_iterator(fds.begin() + 1), std::make_move_iterator(fds.end()));
-  feed(Ready{id, Milliseconds{message.drain_timeout_ms}});
-}
-
-void Supervisor::on_clients(GenerationId from, const ClientsMessage& message, std::vector<Fd> fds) {
-  std::vector<HandedClient> clients = clients_of(message, std::move(fds));
-  const bool others = !clients_.empty();
-  if (const std::size_t closed = clients_.add(now_, std::move(clients)); closed > 0) {
-    log_.error("handover.closed", "too many connections wait to be taken over; closed",
-               {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(closed)}});
-  }
-  // Nobody served any more when the service was told to stop: they go back, and DRAIN after them.
-  if (machine_.mode() == ReloadMachine::Mode::stopping && !last_to_drain_) last_to_drain_ = from;
-  pass_on_clients();
-  if (others || clients_.empty() || taker_of_clients() != nullptr) return;
-  log_.warn("handover.waiting", "no generation can take over connections just now",
-            {{"generation", number(from)}, {"connections", static_cast<std::int64_t>(clients_.size())}});
-}
-
-/// Idle client connections go on to whoever serves; they wait when nobody does, or cannot take them, just
-/// now.
-void Supervisor::pass_on_clients() {
-  if (clients_.empty()) return;
-  GenerationHandle* to = taker_of_clients();
-  if (to != nullptr) std::ignore = clients_.give(now_, to->channel);  // its end is told otherwise
-  const bool stopping = machine_.mode() != ReloadMachine::Mode::running;
-  if (clients_.empty() || (now_ < clients_.deadline() && !(stopping && to == nullptr))) return;
-  const std::size_t closed = clients_.take_all().size();
-  log_.warn("handover.closed", "nobody could take over connections; closed",
-            {{"connections", static_cast<std::int64_t>(closed)}});
-}
-
-/// While the service stops it is the one that served last, until it has been told to drain too.
-GenerationHandle* Supervisor::taker_of_clients() {
-  const auto taker = machine_.mode() == ReloadMachine::Mode::running ? machine_.current() : last_to_drain_;
-  GenerationHandle* handle = taker ? find(*taker) : nullptr;
-  const bool able = handle != nullptr && handle->ready && handle->channel.open() && handle->ended.empty();
-  return able ? handle : nullptr;
+  feed(Ready{id, Milliseconds{message.drain_timeout_ms},
+             keeper_.needs_probation(message.hash, message.rules)});
 }
 
 void Supervisor::on_draining(GenerationId id, const DrainingMessage& message) {
+  LB_FAULT_POINT("supervisor.draining");
+  if (GenerationHandle* handle = find(id); handle != nullptr && !handle->at_switch)
+    handle->at_switch = message;
   std::optional<GenerationId> successor;
   if (message.for_successor) successor = message.successor - number_base_;
   if (!message.warning.empty() && successor) {

@@ -15,6 +15,7 @@
 #include "lb/reload/machine.hpp"
 #include "lb/supervisor/child_process.hpp"
 #include "lb/supervisor/control_port.hpp"
+#include "lb/supervisor/ticket_key_keeper.hpp"
 
 namespace lb {
 
@@ -35,8 +36,10 @@ struct SupervisorOptions {
   std::string last_good_path{};
   /// Start with it when the configuration file is bad.
   bool fallback_last_good = false;
+  /// How long the keys of TLS session tickets seal.
+  Duration ticket_keys_renewed_after = kTicketKeysRenewedAfter;
   std::uint64_t seed = 0;
-  ReloadLimits limits{};
+  ReloadLimits limits{.probe_timeout = std::chrono::seconds{5}};
   std::string version{};
 };
 

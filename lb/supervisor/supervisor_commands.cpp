@@ -1,5 +1,6 @@
 #include <csignal>
 
+#include "lb/base/fault_point.hpp"
 #include "lb/base/hash.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
 
@@ -23,11 +24,10 @@ void Supervisor::carry_out(const ReloadCommand& command) {
                  [&](const NudgeDrain& c) { signal(c.id, SIGUSR2); },
                  [&](const Quit& c) { signal(c.id, SIGINT); },
                  [&](const Kill& c) { signal(c.id, SIGKILL); },
-                 [&](const ReleaseListeners&) {
-                   const auto current = machine_.current();
-                   const GenerationHandle* handle = current ? find(*current) : nullptr;
-                   if (handle != nullptr && handle->ready) listeners_.keep_only(handle->ready->endpoints);
-                 },
+                 [&](const Resume& c) { resume(c.id); },
+                 [&](const Release& c) { release(c.id); },
+                 [&](const Probe& c) { probe(c.id); },
+                 [&](const ReleaseListeners&) { release_listeners(); },
                  [&](const CloseListeners&) { listeners_.shut_down(); },
                  [&](const Answer& c) { answer(c); },
                  [&](const Note& c) { note(c); },
@@ -40,18 +40,31 @@ void Supervisor::carry_out(const ReloadCommand& command) {
              command);
 }
 
+/// What the parked one listens at is kept too: it may have to serve again.
+void Supervisor::release_listeners() {
+  std::vector<std::string> endpoints;
+  for (const auto id : {machine_.current(), machine_.parked()}) {
+    const GenerationHandle* handle = id ? find(*id) : nullptr;
+    if (handle == nullptr || !handle->ready) continue;
+    endpoints.insert(endpoints.end(), handle->ready->endpoints.begin(), handle->ready->endpoints.end());
+  }
+  if (!endpoints.empty()) listeners_.keep_only(endpoints);
+}
+
 void Supervisor::spawn(const Spawn& command) {
   auto pair = Channel::make_pair();
   if (!pair) return feed(SpawnFailed{command.id, pair.error().message});
   auto child = options_.spawn(options_.generation_program, pair->second.fd());
   if (!child) return feed(SpawnFailed{command.id, child.error().message});
   pair->second.close();
+  LB_FAULT_POINT("supervisor.forked");
   GenerationHandle& handle = generations_[command.id];
   handle.pid = child->pid;
   handle.channel = std::move(pair->first);
   handle.startup_stderr = StartupStderr{std::move(child->startup_stderr)};
-  handle.started = now_;
-  const bool from_text = command.source == ConfigSource::last_good;
+  handle.started = handle.asked = now_;
+  begin_ledger(handle, command.source);
+  const bool from_text = handle.from_text = command.source == ConfigSource::last_good;
   const auto& previous = keeper_.current();
   const StartMessage start{.seed = options_.seed,
                            .from_text = from_text,
@@ -64,12 +77,14 @@ void Supervisor::spawn(const Spawn& command) {
                            .log_colour = options_.log_colour,
                            .override_access_log = options_.access_log.has_value(),
                            .access_log = options_.access_log.value_or(""),
-                           .ticket_keys = ticket_keys_.for_start(now_)};
+                           .ticket_keys = ticket_keys_.ring(now_)};
+  handle.ticket_keys = ticket_keys_.version();
   std::vector<int> fds;
   if (from_text) fds.push_back(keeper_.last_good()->file->get());
   if (previous) fds.push_back(previous->file->get());
   if (auto sent = send_message(handle.channel, start, fds); !sent)
     send_failed(command.id, sent.error().message);
+  LB_FAULT_POINT("supervisor.start_sent");
 }
 
 /// A peer that is gone is told by its process ending; anything else (no descriptors left) ends the attempt.
@@ -82,11 +97,17 @@ void Supervisor::send_failed(GenerationId id, const std::string& reason) {
 void Supervisor::proceed(GenerationId id) {
   GenerationHandle* handle = find(id);
   if (handle == nullptr) return;
-  const ProceedMessage message{
-      .number = number(id), .control_path = control_path_, .labels = listeners_.labels()};
-  if (auto sent = send_message(handle->channel, message, listeners_.fds()); !sent) {
+  const ProceedMessage message{.number = number(id),
+                               .control_path = control_path_,
+                               .labels = listeners_.labels(),
+                               .state_slot = state_.admit(number(id)),
+                               .further_shards = !handle->from_text};
+  std::vector<int> fds = listeners_.fds();
+  if (message.state_slot >= 0) fds.push_back(state_.fd());
+  if (auto sent = send_message(handle->channel, message, fds); !sent) {
     send_failed(id, sent.error().message);
   }
+  LB_FAULT_POINT("supervisor.proceed_sent");
 }
 
 void Supervisor::promote(GenerationId id) {
@@ -97,7 +118,12 @@ void Supervisor::promote(GenerationId id) {
     listeners_.add(handle->ready->opened[i], std::move(handle->opened[i]));
   }
   handle->opened.clear();
+  request_statuses(nullptr, false);  // what was counted until now, before it goes on with other backends
+  state_.serves(number(id));
+  judged_ = id;
   keep(id);
+  pass_on_ledger();
+  LB_FAULT_POINT("supervisor.promoted");
   if (!pid_file_) return;
   if (auto published = pid_file_->publish(); !published) {
     log_.error("pidfile.failed", published.error().message, {{"path", pid_file_path_}});
@@ -108,18 +134,37 @@ void Supervisor::hand_over(const HandOver& command) {
   GenerationHandle* old = find(command.old);
   GenerationHandle* next = find(command.successor);
   if (old == nullptr || next == nullptr) return;
-  const int file = next->config_file->get();
-  const SuccessorMessage message{
-      .number = number(command.successor), .hash = next->ready->hash, .format = next->ready->format};
-  auto sent = send_message(old->channel, message, std::span{&file, 1});
+  LB_FAULT_POINT("supervisor.before_successor");
+  // The successor first, so that its end is there when the other begins.
+  auto link = make_handoff_pair();
+  if (link) {
+    const int end = link->second.get();
+    const PredecessorMessage message{.number = number(command.old)};
+    if (auto sent = send_message(next->channel, message, std::span{&end, 1}); !sent) {
+      link = std::unexpected(sent.error());
+    }
+    LB_FAULT_POINT("supervisor.predecessor_sent");
+  }
+  if (!link) {
+    log_.warn("handoff.failed", "no connections will be handed over: " + link.error().message,
+              {{"generation", number(command.old)}});
+  }
+  const SuccessorMessage message{.number = number(command.successor),
+                                 .hash = next->ready->hash,
+                                 .format = next->ready->format,
+                                 .park = command.park};
+  std::vector<int> fds{next->config_file->get()};
+  if (link) fds.push_back(link->first.get());
+  auto sent = send_message(old->channel, message, fds);
+  LB_FAULT_POINT("supervisor.successor_sent");
   if (sent) return;
   log_.warn("handover.failed", sent.error().message, {{"generation", number(command.old)}});
   old->signal(SIGUSR2);  // it drains, though with its own backends
 }
 
 /// The older generations are told first that nobody serves any more. What they have handed over by then lies
-/// before their answers, and goes to `id` before it is told in its turn: it is there to close them in its own
-/// way. Should one not answer, the machine's deadline nudges `id` by a signal.
+/// in their links before their answers: `id` finds it there when it is told in its turn, and closes it in its
+/// own way. Should one not answer, the machine's deadline nudges `id` by a signal.
 void Supervisor::drain_for_exit(GenerationId id) {
   last_to_drain_ = id;
   for (auto& [older, handle] : generations_) {
@@ -132,7 +177,7 @@ void Supervisor::drain_for_exit(GenerationId id) {
 }
 
 void Supervisor::drain_the_last() {
-  if (!last_to_drain_ || !older_to_answer_.empty() || !clients_.empty()) return;
+  if (!last_to_drain_ || !older_to_answer_.empty()) return;
   GenerationHandle* handle = find(*std::exchange(last_to_drain_, std::nullopt));
   if (handle == nullptr) return;
   if (!send_message(handle->channel, DrainMessage{})) handle->signal(SIGUSR2);
@@ -148,7 +193,14 @@ void Supervisor::note(const Note& command) {
     case NoteKind::reload_begun:
       log_.info("reload.begin", "starting the next generation", {{"generation", generation}});
       return;
+    case NoteKind::resuming:
+    case NoteKind::resumed:
+    case NoteKind::resume_failed:
+    case NoteKind::parked_lost:
+    case NoteKind::probe_failed:
+      return note_parked(command);
     case NoteKind::died:
+      died_ = {command.id, command.text};
       last_error_ = "generation " + std::to_string(generation) + " died: " + command.text;
       if (const auto reason = keeper_.died(now_, command.text)) {
         log_.error("reload.rolled_back", "going back to the last good configuration: " + *reason,

@@ -1,10 +1,11 @@
 #include <unistd.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <ranges>
 
 #include "lb/base/hash.hpp"
+#include "lb/base/json_line.hpp"
+#include "lb/observe/backend_counts.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
 
 namespace lb {
@@ -16,43 +17,18 @@ double milliseconds(std::uint64_t us) {
   return static_cast<double>(us) / 1000.0;
 }
 
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::int64_t unix_now_s() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-Json phases_json(const std::vector<PhaseDuration>& phases) {
-  Json json = Json::object();
-  for (const auto& phase : phases) json[phase.name] = milliseconds(phase.us);
-  return json;
-}
-
 Json counters_json(const std::vector<NamedCounter>& counters) {
   Json json = Json::object();
   for (const auto& counter : counters) json[counter.name] = counter.value;
   return json;
 }
 
-Json reload_json(const ReloadRecord& record) {
-  Json json;
-  json["ok"] = record.applied;
-  json["applied"] = record.applied;
-  json["rollback"] = record.rollback;
-  json["from"] = record.from;
-  json["generation"] = record.to;
-  json["config"] = record.config;
-  json["duration_ms"] = milliseconds(record.duration_us);
-  json["phases_ms"] = phases_json(record.phases);
-  json["warnings"] = record.warnings;
-  json["reason"] = record.reason;
-  json["changes"] = Json::parse(changes_json(record.changes), nullptr, false);
-  json["changes_total"] = record.changes_total;
-  json["time"] = record.unix_time_s;
-  return json;
+/// `histogram[i]` took less than `first_us` << i, the last of them longer than all that.
+template <class Histogram>
+Json latency_json(const Histogram& histogram, std::uint64_t sum_us) {
+  std::uint64_t count = 0;
+  for (const std::uint64_t n : histogram) count += n;
+  return {{"count", count}, {"sum_us", sum_us}, {"first_us", kLatencyFirstUs}, {"histogram", histogram}};
 }
 
 Json drain_json(const DrainRecord& record) {
@@ -60,6 +36,14 @@ Json drain_json(const DrainRecord& record) {
   if (record.report) {
     json["completed"] = record.report->completed;
     json["handed_over"] = record.report->handed_over;
+    json["moved"] = {{"idle", record.report->moved_idle},
+                     {"after_exchange", record.report->moved_after_exchange},
+                     {"upgrade_tunnels", record.report->moved_upgrade_tunnels},
+                     {"tcp_tunnels", record.report->moved_tcp_tunnels},
+                     {"upstreams", record.report->moved_upstreams}};
+    json["refused"] = record.report->refused;
+    json["came_back"] = record.report->came_back;
+    json["closed_removed"] = record.report->closed_removed;
     json["closed_idle"] = record.report->closed_idle;
     json["force_closed"] = record.report->force_closed;
     json["duration_ms"] = record.report->duration_ms;
@@ -85,39 +69,22 @@ std::string join(const std::vector<std::string>& items) {
 // ---- the answer of a reload ----
 
 void Supervisor::answer(const Answer& command) {
-  ReloadRecord record{.from = command.from ? number(*command.from) : 0,
-                      .to = command.to ? number(*command.to) : 0,
-                      .applied = command.applied,
-                      .rollback = command.rollback,
-                      .reason = command.reason,
-                      .unix_time_s = unix_now_s()};
-  if (GenerationHandle* handle = command.to ? find(*command.to) : nullptr) {
-    record.duration_us = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(now_ - handle->started).count());
-    if (handle->loaded) record.config = hash_text(handle->loaded->hash);
-    record.warnings = handle->warnings;
-    if (handle->ready) {
-      record.phases = handle->ready->phases;
-      record.warnings.insert(record.warnings.end(), handle->ready->warnings.begin(),
-                             handle->ready->warnings.end());
-      if (command.applied) {
-        record.changes = handle->ready->changes;
-        record.changes_total = handle->ready->changes_total;
-        if (!handle->ready->changes_error.empty()) {
-          record.warnings.push_back("what changed cannot be told: " + handle->ready->changes_error);
-        }
-      }
-    }
-    if (!command.applied && handle->loaded) {
-      carry_out_rollback(keeper_.rejected(now_, handle->loaded->hash, command.reason));
-    }
+  ReloadRecord record = record_of(command);
+  if (const GenerationHandle* handle = command.to ? find(*command.to) : nullptr;
+      handle != nullptr && !command.applied && handle->loaded) {
+    carry_out_rollback(keeper_.rejected(now_, handle->loaded->hash, command.reason));
   }
+  if (record.config.empty() && command.to == loaded_.first) record.config = loaded_.second;  // it is gone
   if (command.rollback && command.applied) record.reason = rollback_reason_;
   if (command.applied && !command.reason.empty())
     record.warnings.insert(record.warnings.begin(), command.reason);
   if (!command.applied) last_error_ = command.reason;
   log_answer(command, record);
-  const std::string json = dump(reload_json(record));
+  if (!command.boot) {
+    record = ledger_.add(std::move(record));
+    pass_on_ledger();
+  }
+  const std::string json = json_line(reload_json(record));
   if (control_) {
     for (const CallerId caller : command.callers) control_->answer(caller, json);
   }
@@ -131,8 +98,6 @@ void Supervisor::answer(const Answer& command) {
   } else {
     ++(command.applied ? applied_ : rejected_);
   }
-  reloads_.push_front(std::move(record));
-  if (reloads_.size() > kHistoryMax) reloads_.pop_back();
   if (command.rollback) answer_rollback(command);
 }
 
@@ -197,9 +162,15 @@ void Supervisor::log_ready(GenerationId id) {
 
 void Supervisor::remember_end(GenerationId id, const GenerationHandle& handle) {
   if (!handle.ready) return;
-  drains_.push_front({.generation = number(id), .ended = handle.ended, .report = handle.drained});
+  drains_.push_front({.generation = number(id),
+                      .ended = handle.ended,
+                      .report = handle.drained,
+                      .at_switch = handle.at_switch});
+  ledger_.ended(number(id), now_, handle.ended, read_kernel_counters());
+  pass_on_ledger();
   if (drains_.size() > kHistoryMax) drains_.pop_back();
-  // A generation that was killed takes what it counted since the last status with it.
+  if (shares_state(id)) return;
+  // One that shares no state and was killed takes what it counted since the last status with it.
   const auto* counters = handle.drained ? &handle.drained->counters : nullptr;
   if (counters == nullptr && handle.status) counters = &handle.status->counters;
   if (counters == nullptr) return;
@@ -210,23 +181,28 @@ void Supervisor::remember_end(GenerationId id, const GenerationHandle& handle) {
 
 // ---- status ----
 
-void Supervisor::begin_status(std::uint64_t caller) {
-  StatusQuery query{.caller = caller, .deadline = now_ + kStatusTimeout};
-  request_statuses(&query);
+void Supervisor::begin_status(std::uint64_t caller, bool plan) {
+  StatusQuery query{.caller = caller, .deadline = now_ + kStatusTimeout, .plan = plan};
+  request_statuses(&query, plan);
   status_queries_.push_back(std::move(query));
 }
 
 void Supervisor::settle_status(bool force) {
-  std::string json;
   std::erase_if(status_queries_, [&](const StatusQuery& query) {
     if (!force && !query.awaited.empty() && now_ < query.deadline) return false;
-    if (json.empty()) json = status_json();
-    if (control_) control_->answer(query.caller, json);
+    if (control_) control_->answer(query.caller, status_json(query));
     return true;
   });
 }
 
-std::string Supervisor::status_json() const {
+/// What it counts is seen in the shared state; it is not asked.
+bool Supervisor::shares_state(GenerationId id) const {
+  const auto it = generations_.find(id);
+  return it != generations_.end() && it->second.ready && it->second.ready->state_slot >= 0 &&
+         state_.shares(number(id));
+}
+
+std::string Supervisor::status_json(const StatusQuery& query) {
   Json json;
   json["ok"] = true;
   json["pid"] = ::getpid();
@@ -238,6 +214,7 @@ std::string Supervisor::status_json() const {
   const auto current = machine_.current();
   json["current"] = current ? Json(number(*current)) : Json(nullptr);
   auto totals = finished_counters_;
+  for (const auto& [name, value] : state_.counters()) totals[name] += value;
   Json generations = Json::array();
   for (const auto& [id, handle] : std::views::reverse(generations_)) {
     Json entry{{"generation", number(id)}, {"pid", handle.pid}};
@@ -249,11 +226,13 @@ std::string Supervisor::status_json() const {
     entry["age_s"] = to_ms(now_ - handle.started) / 1000;
     entry["adopted"] = handle.adopted;
     if (handle.status) {
-      entry["fresh"] = handle.status->token == status_token_;
+      entry["fresh"] = handle.status->token >= query.token;
       entry["connections"] = counter(handle.status->counters, "connections_open");
       entry["requests_in_flight"] = counter(handle.status->counters, "requests_in_flight");
       entry["counters"] = counters_json(handle.status->counters);
-      for (const auto& c : handle.status->counters) totals[c.name] += c.value;
+      if (!shares_state(id)) {
+        for (const auto& c : handle.status->counters) totals[c.name] += c.value;
+      }
     }
     generations.push_back(std::move(entry));
   }
@@ -268,9 +247,12 @@ std::string Supervisor::status_json() const {
   if (serving != generations_.end() && serving->second.status) {
     json["backends_total"] = serving->second.status->backends_total;
     for (const auto& backend : serving->second.status->backends) {
+      const auto recent = traffic_.of(now_, backend.name, backend.endpoint);
       json["backends"].push_back({{"name", backend.name},
                                   {"endpoint", backend.endpoint},
                                   {"requests", backend.requests},
+                                  {"requests_1m", recent.last_minute},
+                                  {"requests_5m", recent.last_five_minutes},
                                   {"failures", backend.failures},
                                   {"in_flight", backend.in_flight},
                                   {"aside", backend.aside},
@@ -279,10 +261,21 @@ std::string Supervisor::status_json() const {
                                   {"reason", backend.reason},
                                   {"backup", backend.backup},
                                   {"share_percent", backend.share_percent},
+                                  {"latency", latency_json(backend.latency, backend.latency_sum_us)},
                                   {"since_s", backend.checked ? Json(backend.since_s) : Json()}});
+      if (backend.state_entry == kNoStateEntry || !shares_state(*current)) continue;
+      const BackendTotals total = state_.backend(static_cast<std::uint32_t>(backend.state_entry));
+      json["backends"].back()["total"] = {{"requests", total.requests},
+                                          {"failures", total.failures},
+                                          {"latency", latency_json(total.latency, total.latency_sum_us)}};
     }
   }
+  const auto traffic = traffic_.total(now_);
+  json["traffic"] = {{"observed_s", to_ms(traffic_.observed(now_)) / 1000},
+                     {"requests_1m", traffic.last_minute},
+                     {"requests_5m", traffic.last_five_minutes}};
   json["counters"] = totals;
+  json["state"] = {{"shared", current && shares_state(*current)}, {"backends", state_.entries()}};
   json["restarts"] = restarts_;
   json["watch"] = watch_ != nullptr;
   const KeptConfig* good = keeper_.last_good();
@@ -296,10 +289,13 @@ std::string Supervisor::status_json() const {
                      {"in_flight", machine_.reload_in_flight()},
                      {"last_error", last_error_},
                      {"history", Json::array()}};
-  for (const auto& record : reloads_) json["reloads"]["history"].push_back(reload_json(record));
+  for (const auto& record : ledger_.records()) {
+    json["reloads"]["history"].push_back(reload_summary_json(record));
+  }
   json["drains"] = Json::array();
   for (const auto& record : drains_) json["drains"].push_back(drain_json(record));
-  return dump(json);
+  if (query.plan) add_plan(json);
+  return json_line(json);
 }
 
 }  // namespace lb

@@ -1,5 +1,7 @@
 // What the supervisor does without being asked: reloading when the file has changed, judging a new
 // configuration by its traffic, going back.
+#include <tuple>
+
 #include "lb/base/file.hpp"
 #include "lb/base/hash.hpp"
 #include "lb/config/config.hpp"
@@ -20,7 +22,7 @@ void Supervisor::keep(GenerationId id) {
 }
 
 void Supervisor::use_rules(const ReloadRules& rules) {
-  sample_at_ = rules.probation_ms > 0 ? now_ + kSampleOnProbation : kNever;
+  sample_at_ = now_ + (rules.probation_ms > 0 ? kSampleOnProbation : kSampleOtherwise);
   if (!rules.watch) {
     watch_.reset();
     return;
@@ -70,13 +72,15 @@ void Supervisor::consider_file() {
   }
   ++requested_;
   log_.info("reload.requested", "by the file watch", {{"config", hash_text(hash)}});
+  asked(ReloadCause::watch);
   feed(ReloadRequested{});
 }
 
 // ---- time ----
 
 Instant Supervisor::unasked_deadline() const {
-  Instant until = std::min(sample_at_, std::max(keeper_.next_deadline(), policy_not_before_));
+  Instant until =
+      std::min({sample_at_, ticket_keys_.next(), std::max(keeper_.next_deadline(), policy_not_before_)});
   if (watch_) until = std::min(until, std::max(watch_->next_deadline(), watch_not_before_));
   if (watch_ && now_ < watch_not_before_) until = std::min(until, watch_not_before_);  // to poll it again
   if (file_changed_ && !machine_.reload_in_flight()) until = now_;
@@ -86,9 +90,10 @@ Instant Supervisor::unasked_deadline() const {
 void Supervisor::unasked() {
   if (watch_ && now_ >= std::max(watch_->next_deadline(), watch_not_before_)) on_file_watch();
   consider_file();
+  renew_ticket_keys();
   if (now_ >= sample_at_) {
     sample_at_ = now_ + (keeper_.on_probation() ? kSampleOnProbation : kSampleOtherwise);
-    request_statuses(nullptr);
+    request_statuses(nullptr, false);
   }
   if (now_ >= std::max(keeper_.next_deadline(), policy_not_before_)) {
     policy_not_before_ = now_ + kUnaskedPause;
@@ -96,10 +101,25 @@ void Supervisor::unasked() {
   }
 }
 
+/// Whoever became ready, or was adopted, after a change is told too. Who is not ready yet awaits other
+/// messages.
+void Supervisor::renew_ticket_keys() {
+  if (ticket_keys_.rotate(now_)) log_.info("tls.ticket_keys", "the keys of TLS session tickets were renewed");
+  const std::string& ring = ticket_keys_.ring(now_);
+  for (auto& [id, handle] : generations_) {
+    const bool told = handle.ticket_keys == ticket_keys_.version();
+    if (told || !handle.ready || !handle.channel.open() || !handle.ended.empty()) continue;
+    // Who is too far behind to take it loses nothing but resumptions.
+    std::ignore = send_message(handle.channel, TicketKeysMessage{.ring = ring});
+    handle.ticket_keys = ticket_keys_.version();
+  }
+}
+
 // ---- probation ----
 
 void Supervisor::on_status(GenerationId id, const StatusMessage& status) {
   sampler_.observe(now_, id, status);
+  traffic_.observe(now_, id, find(id)->adopted, status);
   if (machine_.current() != id || !keeper_.on_probation()) return;
   carry_out_rollback(keeper_.sampled(now_, sampler_.sample()));
 }
@@ -116,18 +136,19 @@ void Supervisor::answer_rollback(const Answer& command) {
   carry_out_rollback(keeper_.rollback_ended(now_, command.applied));
 }
 
-/// Asks every generation; `query` (may be null) waits for those that could be asked.
-void Supervisor::request_statuses(StatusQuery* query) {
-  const StatusRequestMessage request{.token = ++status_token_};
+/// Asks every generation; `query` (may be null) waits for those that could be asked. `census`: they walk over
+/// all their connections.
+void Supervisor::request_statuses(StatusQuery* query, bool census) {
+  const StatusRequestMessage request{.token = ++status_token_, .census = census};
   std::set<GenerationId> asked;
   for (auto& [id, handle] : generations_) {
     // One that does not read is not asked again and again: its queue is for more important messages.
     const bool reads = handle.ready && !handle.channel.wants_write();
     if (reads && send_message(handle.channel, request)) asked.insert(id);
   }
-  // An earlier question still open is answered by these newer answers too.
-  for (auto& earlier : status_queries_) earlier.awaited = asked;
-  if (query != nullptr) query->awaited = std::move(asked);
+  if (query == nullptr) return;
+  query->token = status_token_;
+  query->awaited = std::move(asked);
 }
 
 }  // namespace lb

@@ -22,10 +22,6 @@ bool is_address(const std::string& name) {
          ::inet_pton(AF_INET6, name.c_str(), bytes.data()) == 1;
 }
 
-Error rejected(const std::string& what) {
-  return openssl_error(what, Fault::config);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<ClientContext>> ClientContext::create(const ClientOptions& options) {
@@ -39,22 +35,22 @@ Result<std::unique_ptr<ClientContext>> ClientContext::create(const ClientOptions
   SSL_CTX_set_mode(
       raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_read_ahead(raw, 1);
-  if (SSL_CTX_set_cipher_list(raw, kCiphersDefault) != 1) return std::unexpected(rejected("ciphers"));
+  if (SSL_CTX_set_cipher_list(raw, kCiphersDefault) != 1) return std::unexpected(config_rejected("ciphers"));
   if (options.verify) {
     SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nullptr);
     const int trusted = options.ca_file.empty() ? SSL_CTX_set_default_verify_paths(raw)
                                                 : SSL_CTX_load_verify_file(raw, options.ca_file.c_str());
-    if (trusted != 1) return std::unexpected(rejected("authorities " + options.ca_file));
+    if (trusted != 1) return std::unexpected(config_rejected("authorities " + options.ca_file));
   }
   if (options.certificate) {
     const Certificate& own = *options.certificate;
     if (SSL_CTX_use_certificate(raw, own.leaf.get()) != 1 ||
         SSL_CTX_use_PrivateKey(raw, own.key.get()) != 1) {
-      return std::unexpected(rejected("certificate"));
+      return std::unexpected(config_rejected("certificate"));
     }
     for (const X509Ptr& issuer : own.chain) {
       if (SSL_CTX_add1_chain_cert(raw, issuer.get()) != 1)
-        return std::unexpected(rejected("certificate chain"));
+        return std::unexpected(config_rejected("certificate chain"));
     }
   }
   if (!options.alpn.empty()) {
@@ -69,8 +65,9 @@ Result<std::unique_ptr<ClientContext>> ClientContext::create(const ClientOptions
   return made;
 }
 
-bool ClientTarget::prepare(SSL* ssl) {
-  if (SSL_set_ex_data(ssl, target_index(), this) != 1) return false;
+bool ClientTarget::prepare(SSL* ssl, Resumption resumption) {
+  const bool may_resume = resumption == Resumption::allowed;
+  if (may_resume && SSL_set_ex_data(ssl, target_index(), this) != 1) return false;
   const bool address = is_address(name_);
   if (!name_.empty() && !address && SSL_set_tlsext_host_name(ssl, name_.c_str()) != 1) return false;
   if (context_->verifies()) {
@@ -80,6 +77,7 @@ bool ClientTarget::prepare(SSL* ssl) {
                             : X509_VERIFY_PARAM_set1_host(demands, name_.c_str(), name_.size());
     if (set != 1 || name_.empty()) return false;
   }
+  if (!may_resume) return true;
   const std::scoped_lock lock{mutex_};
   if (session_) {
     const SessionPtr copy{SSL_SESSION_dup(session_.get())};

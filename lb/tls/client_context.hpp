@@ -5,6 +5,7 @@
 // ClientTarget: one backend as seen by TLS: the name it must prove, and the session to resume.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -36,6 +37,9 @@ class ClientContext final {
   bool verify_ = true;
 };
 
+/// A resumed session proves that the backend is the one it was, and says nothing of its certificate today.
+enum class Resumption : std::uint8_t { allowed, never };
+
 class ClientTarget final {
  public:
   /// `name` is a DNS name, an IPv4 or an IPv6 address (without brackets); empty only where nothing is
@@ -46,9 +50,9 @@ class ClientTarget final {
   [[nodiscard]] const ClientContext& context() const noexcept { return *context_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  /// Makes the handshake of `ssl`, which is one of context(), prove the name and resume the last session.
-  /// False: the name cannot be asked for, or no memory.
-  [[nodiscard]] bool prepare(SSL* ssl);
+  /// Makes the handshake of `ssl`, which is one of context(), prove the name and, unless it is to be a full
+  /// one, resume the last session. False: the name cannot be asked for, or no memory.
+  [[nodiscard]] bool prepare(SSL* ssl, Resumption resumption = Resumption::allowed);
 
  private:
   friend class ClientContext;

@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include "lb/config/alpn.hpp"
+
 namespace lb::tls {
 namespace {
 
@@ -31,6 +33,7 @@ Result<std::unique_ptr<ServerContext>> make_server_context(const ListenerTlsConf
   options.ciphers = config.ciphers;
   options.client_certificates = static_cast<ClientCertificates>(config.client_cert);
   if (!http) options.alpn.clear();
+  if (!config.alpn.empty()) options.alpn = alpn_names(config.alpn);
   options.ticket_keys = std::move(ticket_keys);
   return ServerContext::create(std::move(options));
 }

@@ -11,7 +11,7 @@
 
 namespace lb::tls {
 
-/// For an HTTP listener ALPN is http/1.1; in TCP mode it is left to nobody.
+/// Where `alpn` does not say otherwise, it is http/1.1 for an HTTP listener and ignored in TCP mode.
 Result<std::unique_ptr<ServerContext>> make_server_context(const ListenerTlsConfig& config, bool http,
                                                            std::shared_ptr<TicketKeys> ticket_keys);
 

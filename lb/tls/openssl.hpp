@@ -34,4 +34,9 @@ std::string take_errors();
 /// "CALL: reasons", and empties the queue.
 Error openssl_error(const std::string& call, Fault fault = Fault::self);
 
+/// The same, of a call whose arguments come from the configuration.
+inline Error config_rejected(const std::string& call) {
+  return openssl_error(call, Fault::config);
+}
+
 }  // namespace lb::tls

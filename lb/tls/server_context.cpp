@@ -43,18 +43,14 @@ int number_of(Version version) noexcept {
   return version == Version::tls1_3 ? TLS1_3_VERSION : TLS1_2_VERSION;
 }
 
-Error rejected(const std::string& what) {
-  return openssl_error(what, Fault::config);
-}
-
 Result<void> use_certificate(SSL_CTX* context, Certificate& certificate) {
   if (SSL_CTX_use_certificate(context, certificate.leaf.get()) != 1)
-    return std::unexpected(rejected("certificate"));
+    return std::unexpected(config_rejected("certificate"));
   if (SSL_CTX_use_PrivateKey(context, certificate.key.get()) != 1)
-    return std::unexpected(rejected("private key"));
+    return std::unexpected(config_rejected("private key"));
   for (const X509Ptr& issuer : certificate.chain) {
     if (SSL_CTX_add1_chain_cert(context, issuer.get()) != 1)
-      return std::unexpected(rejected("certificate chain"));
+      return std::unexpected(config_rejected("certificate chain"));
   }
   return {};
 }
@@ -88,8 +84,8 @@ Result<void> ServerContext::add(Certificate& certificate, const ServerOptions& o
       raw, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_read_ahead(raw, 1);
   const char* const ciphers = options.ciphers.empty() ? kCiphersDefault : options.ciphers.c_str();
-  if (SSL_CTX_set_cipher_list(raw, ciphers) != 1) return std::unexpected(rejected("ciphers"));
-  if (SSL_CTX_set1_groups_list(raw, kGroupsDefault) != 1) return std::unexpected(rejected("groups"));
+  if (SSL_CTX_set_cipher_list(raw, ciphers) != 1) return std::unexpected(config_rejected("ciphers"));
+  if (SSL_CTX_set1_groups_list(raw, kGroupsDefault) != 1) return std::unexpected(config_rejected("groups"));
   if (auto used = use_certificate(raw, certificate); !used) return used;
 
   // Sessions live in tickets alone: a cache would be one process's.
@@ -122,7 +118,7 @@ Result<void> ServerContext::require_client_certificates(SSL_CTX* context, const 
   for (const X509Ptr& authority : options.client_authorities) {
     if (X509_STORE_add_cert(store, authority.get()) != 1 ||
         SSL_CTX_add_client_CA(context, authority.get()) != 1) {
-      return std::unexpected(rejected("client_ca"));
+      return std::unexpected(config_rejected("client_ca"));
     }
   }
   const bool required = options.client_certificates == ClientCertificates::required;

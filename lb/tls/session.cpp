@@ -96,11 +96,11 @@ std::unique_ptr<Session> Session::accept(const ServerContext& context, int fd) {
   return made;
 }
 
-std::unique_ptr<Session> Session::connect(ClientTarget& target, int fd) {
+std::unique_ptr<Session> Session::connect(ClientTarget& target, int fd, Resumption resumption) {
   auto made = make(target.context().get(), fd);
   if (!made) return nullptr;
   SSL_set_connect_state(made->ssl_.get());
-  if (!target.prepare(made->ssl_.get())) {
+  if (!target.prepare(made->ssl_.get(), resumption)) {
     ERR_clear_error();
     return nullptr;
   }

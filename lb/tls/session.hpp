@@ -36,7 +36,8 @@ class Session final {
  public:
   /// nullptr: no memory. The context or target outlives the session.
   static std::unique_ptr<Session> accept(const ServerContext& context, int fd);
-  static std::unique_ptr<Session> connect(ClientTarget& target, int fd);
+  static std::unique_ptr<Session> connect(ClientTarget& target, int fd,
+                                          Resumption resumption = Resumption::allowed);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lb/base/result.hpp"
@@ -36,8 +37,10 @@ class TicketKeys final {
  public:
   using Ring = std::vector<TicketKey>;
 
-  /// Without a ring there is one random key, which nobody else knows.
+  /// One random key, which nobody else knows.
   TicketKeys();
+  /// Does not wake OpenSSL up, whose start costs a millisecond.
+  explicit TicketKeys(Ring ring) { set(std::move(ring)); }
 
   /// The first seals, all open; not empty, at most kTicketKeysMax.
   void set(Ring ring);

@@ -1,5 +1,7 @@
 // FileEvents: inotify(7) and the few file calls a watcher needs, as an interface, so that a test can be the
-// kernel. The owner polls fd(); nothing here waits. One thread.
+// kernel. The owner polls fd(); nothing here waits. One thread. There is one for Linux and none for kqueue,
+// which could not be behind this interface: it tells that a directory has changed, and never which name in
+// it.
 #pragma once
 
 #include <cstddef>

@@ -4,6 +4,7 @@ import itertools
 import time
 
 from lbgrader import diff_judge as judge
+from lbgrader import diff_model
 from lbgrader.check import ROOT, CheckFailed, check
 from lbgrader.diff_live import LiveBalancer
 from lbgrader.shrink import shrink
@@ -160,6 +161,7 @@ def keys(lab):
             (SMALLEST, plus(backends=[{"name": "b1", "host": "10.0.0.2", "port": 9002, "weight": 5}])),
             (SMALLEST, plus(backends=[{"name": "b1", "unix": "/run/b1.sock"}])),
         )
+        both_ways(lab, student, *((before, after) for _, before, after in diff_model.table().samples))
 
 
 @check(

@@ -79,6 +79,22 @@ function showKinds() {
     <tbody>${rows.join("")}</tbody></table>`;
 }
 
+function showLives() {
+  const lives = L.long_lived || {}, kinds = R.kind_order.filter((kind) => lives[kind]);
+  if (!kinds.length) return;
+  $("lives-card").hidden = false;
+  const lingered = R.reloads.filter((r) => r.lingered_s !== undefined).map((r) => r.lingered_s).sort((a, b) => a - b);
+  if (lingered.length) $("lives-lead").textContent = "After the answer of its reload an old process lived on for " +
+    `${lingered[Math.floor((lingered.length - 1) / 2)].toFixed(2)} s (median), ${lingered[lingered.length - 1].toFixed(2)} s at most.`;
+  const rows = kinds.map((kind) => {
+    const k = lives[kind];
+    return `<tr><td>${esc(kindText(kind))}</td><td>${fmt(k.connections)}</td>${dropCell(k.cut)}<td>${fmt(k.closed_idle)}</td>` +
+      `<td>${fmt(k.told_to_leave)}</td><td>${fmt(k.crossings)}</td><td>${fmt(k.most_crossed)}</td><td>${k.longest_s.toFixed(1)}</td></tr>`;
+  });
+  $("lives").innerHTML = `<table><thead><tr><th>kind</th><th>connections</th><th>cut</th><th>closed while idle</th>
+    <th>told to leave</th><th>reloads crossed, all</th><th>most by one</th><th>longest, s</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
+}
+
 function showLatency() {
   const items = [["new_connection", "new connections"], ["kept_alive", "kept-alive"]]
     .map(([key, text]) => [text, (R.latency || {})[key]]).filter(([, x]) => x && x.outside);
@@ -369,8 +385,11 @@ function drawLanes() {
         pen.fillStyle = css("--idle");
         pen.fillRect(a, y + h / 2 - .5, Math.max(1, b - a), 1);
         for (const s of c.segments) {
-          pen.fillStyle = colour(s.label ?? labelInForce(s.t0_s));
+          // A conversation shows who answered its beginning; after a reload it goes on in grey, notched where it crossed.
+          const crossed = s.crossed > 0;
+          pen.fillStyle = crossed ? css("--idle") : colour(s.label ?? labelInForce(s.t0_s));
           pen.fillRect(X(s.t0_s), y, Math.max(2, X(s.t1_s) - X(s.t0_s)), h);
+          if (crossed) { pen.fillStyle = colour(labelInForce(s.t0_s)); pen.fillRect(X(s.t0_s), y, Math.min(4, Math.max(2, X(s.t1_s) - X(s.t0_s))), h); }
         }
       }
     });
@@ -448,6 +467,14 @@ function storyIndex(h) {
   return L.drops.findIndex((d) => d.connection === h.connection.id && Math.abs(d.t_end_s - h.drop.t_s) < .002);
 }
 
+/* What crossed a reload, and how long the old process lived on. */
+function longLived(m, r) {
+  const kinds = Object.entries(m.long_lived || {}).map(([kind, n]) =>
+    `${fmt(n.crossed)} ${esc(kindText(kind))}${n.cut + n.closed_idle ? ` (${fmt(n.cut + n.closed_idle)} cut)` : ""}`);
+  const lived = r.lingered_s === undefined ? "" : `<br>the old process ${r.lingers_still ? "was still there after" : "lived on for"} ${r.lingered_s.toFixed(2)} s`;
+  return (kinds.length ? "<br>crossed by " + kinds.join(", ") : "") + lived;
+}
+
 function describe(h) {
   if (h.drop) {
     const story = L.drops[storyIndex(h)];
@@ -456,7 +483,7 @@ function describe(h) {
   if (h.mark) {
     const m = h.mark, r = R.reloads[(L.marks || []).indexOf(m)] || {};
     return `<b>${esc(m.name)}</b>${m.ok ? `applied after ${m.answer_ms.toFixed(1)} ms, now ${esc(m.label)}` : "rejected, as it must be"}<br>` +
-      `${fmt(m.attempts_inside)} requests in its window, ${fmt(m.drops_inside)} dropped${r.frozen ? "<br>the serving process was stopped meanwhile, so that the queue filled" : ""}`;
+      `${fmt(m.attempts_inside)} requests in its window, ${fmt(m.drops_inside)} dropped${longLived(m, r)}${r.frozen ? "<br>the serving process was stopped meanwhile, so that the queue filled" : ""}`;
   }
   if (h.bucket !== undefined) {
     const B = T.buckets, i = h.bucket;
@@ -465,7 +492,7 @@ function describe(h) {
   }
   const c = h.connection, s = c.segments.find((g) => g.t0_s <= h.t && h.t <= g.t1_s);
   return `<b>${esc(kindText(c.kind))}, connection ${c.id}</b>${c.t0_s.toFixed(3)} s to ${c.t1_s.toFixed(3)} s, ${fmt(c.requests)} requests` +
-    (s ? `<br>${s.label === null || s.label === undefined ? `opened under ${esc(labelInForce(s.t0_s))}` : `answered by ${esc(s.label)}`}, ${fmt(s.requests)} requests` : "<br>quiet here");
+    (s && s.crossed > 0 ? `<br>open across ${fmt(s.crossed)} reloads by now` : s ? `<br>${s.label === null || s.label === undefined ? `opened under ${esc(labelInForce(s.t0_s))}` : `answered by ${esc(s.label)}`}, ${fmt(s.requests)} requests` : "<br>quiet here");
 }
 
 function pointer(e) {
@@ -518,7 +545,7 @@ function showLegend() {
 }
 
 function showAll() {
-  showVerdict(); showTiles(); showKinds(); showLatency(); showReloads(); showFacts(); showDrops(); showLegend();
+  showVerdict(); showTiles(); showKinds(); showLives(); showLatency(); showReloads(); showFacts(); showDrops(); showLegend();
   layout(); draw();
 }
 showAll();
@@ -526,4 +553,4 @@ connectCanvas();
 const wanted = /^#drop-(\d+)$/.exec(location.hash);  // a link to the story of one drop
 if (wanted) focusDrop(Number(wanted[1]) - 1, false);
 addEventListener("resize", () => { layout(); draw(); });
-dark.addEventListener("change", () => { showLatency(); showReloads(); draw(); });
+dark.addEventListener("change", () => { showLives(); showLatency(); showReloads(); draw(); });

@@ -26,9 +26,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   round_trip<lb::DrainMessage>(message);
   round_trip<lb::DrainingMessage>(message);
   round_trip<lb::DrainedMessage>(message);
-  round_trip<lb::ClientsMessage>(message);
+  round_trip<lb::PredecessorMessage>(message);
   round_trip<lb::StatusRequestMessage>(message);
   round_trip<lb::StatusMessage>(message);
   round_trip<lb::HelloMessage>(message);
+  round_trip<lb::TicketKeysMessage>(message);
+  round_trip<lb::LedgerMessage>(message);
+  round_trip<lb::ResumeMessage>(message);
+  round_trip<lb::ResumedMessage>(message);
+  round_trip<lb::ReleaseMessage>(message);
+  round_trip<lb::ProbeMessage>(message);
+  round_trip<lb::ProbedMessage>(message);
   return 0;
 }

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "lb/supervisor/generation.hpp"
 
@@ -41,15 +42,39 @@ class FakeDataPlane final : public DataPlane {
   void start() override {
     thread_ = std::thread{[this] { serve(); }};
   }
+  void park(const Config*) override {
+    if (fault_ == "crash-parking") std::raise(SIGKILL);
+    parked_ = true;
+  }
+  void let_go() override {
+    if (!std::exchange(parked_, false)) return;
+    options_.listeners.clear();
+  }
+  void resume(std::vector<ListeningSocket> more) override {
+    if (fault_ == "crash-resuming") std::raise(SIGKILL);
+    if (fault_ == "hang-resuming") hang();
+    parked_ = false;
+    for (auto& socket : more) options_.listeners.push_back(std::move(socket));
+    std::uint64_t count = 0;
+    for (const Fd* event : {&drained_, &wake_}) {
+      [[maybe_unused]] const auto n = ::read(event->get(), &count, sizeof count);
+    }
+    start();
+  }
+  std::vector<ListenerProbe> probe(Duration) override {
+    const bool ok = fault_ != "deaf";
+    return {{.listener = "the fake one", .ok = ok, .us = 1, .error = ok ? "" : "the fake one is deaf"}};
+  }
   int handed_fd() const override { return -1; }
-  std::vector<HandedClient> take_handed() override { return {}; }
+  std::vector<HandedConnection> take_handed() override { return {}; }
+  void pause_handoff(bool) override {}
   void give_up_handoff() override {}
-  void adopt(std::vector<HandedClient>) override {}
+  void adopt(std::vector<HandedConnection>) override {}
   void start_drain(std::shared_ptr<const Config>, Handoff) override {
     if (fault_ == "crash-drain") std::raise(SIGKILL);
     stop();
     if (fault_ == "hang-drain") hang();
-    options_.listeners.clear();
+    if (!parked_) options_.listeners.clear();
     if (fault_ != "endless-drain") signal(drained_);
   }
   int drained_fd() const override { return drained_.get(); }
@@ -67,6 +92,7 @@ class FakeDataPlane final : public DataPlane {
     }
     return list;
   }
+  Census census() const override { return {}; }
 
  private:
   static void signal(const Fd& event) {
@@ -87,14 +113,17 @@ class FakeDataPlane final : public DataPlane {
       for (std::size_t i = 1; i < fds.size(); ++i) {
         const Fd client{::accept4(fds[i].fd, nullptr, nullptr, SOCK_CLOEXEC)};
         if (!client) continue;
+        if (fault_ == "crash-serving") std::raise(SIGSEGV);
         [[maybe_unused]] const auto n = ::send(client.get(), greeting.data(), greeting.size(), MSG_NOSIGNAL);
         ++greeted_;
+        if (options_.state) bump(options_.state->counters(0).connections_accepted);
       }
     }
   }
 
   ProxyOptions options_;
   std::string fault_;
+  bool parked_ = false;
   Fd drained_;
   Fd wake_;
   std::thread thread_;

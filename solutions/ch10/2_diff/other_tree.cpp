@@ -1,6 +1,6 @@
 // Another answer: knows neither the members of Config nor the key table. It compares what `lb check --print`
 // shows of the two configurations, as JSON trees, and turns lists into objects with identities for keys
-// before that.
+// before that. Which texts are choices, and what is not shown at its default, it learns from the JSON Schema.
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
@@ -38,6 +38,11 @@ std::string part(std::string_view key) {
   return text;
 }
 
+/// What leads the words of a change.
+std::string said(const std::string& who, const char* between, const std::string& key, const char* behind) {
+  return who + between + key + behind;
+}
+
 std::string dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -52,11 +57,12 @@ std::string spaced(const Json& value) {
   return value.is_object() ? "{" + text + "}" : "[" + text + "]";
 }
 
-std::string words_of(std::string_view key, const Json& value) {
+/// `schema`: of this value.
+std::string words_of(const Json& schema, const Json& value) {
   if (value.is_number_float()) return number_words(value.get<double>());
   if (!value.is_string()) return spaced(value);
   const auto& text = value.get_ref<const std::string&>();
-  if (key == "algorithm" || key == "mode" || key == "send_proxy") return text;
+  if (schema.contains("enum")) return text;
   return text.empty() ? "none" : shown_text(text);
 }
 
@@ -69,14 +75,63 @@ bool is_place(std::string_view key) {
   return key == "name" || key == "host" || key == "port" || key == "unix";
 }
 
-std::string whole_backend(const Json& backend) {
-  std::string text = bare_words(address_of(backend));
-  for (const auto& [key, value] : backend.items()) {
-    const bool shown = key == "weight" || (value != 0 && value != false);
-    if (!is_place(key) && shown) text += ", " + key + " " + words_of(key, value);
+/// The keys of an object by its schema, which may be one of several (null, a text, the object).
+const Json& keys_of(const Json& schema) {
+  if (schema.contains("properties")) return schema["properties"];
+  for (const Json& one : schema["oneOf"]) {
+    if (one.contains("properties")) return one["properties"];
   }
-  return text;
+  static const Json kNone = Json::object();
+  return kNone;
 }
+
+/// Of the document; read once.
+const Json& document_keys() {
+  static const Json kSchema = Json::parse(config_schema(), nullptr, false);
+  return kSchema["properties"];
+}
+
+/// The options of an item of a list, in the order of the schema, with their defaults where it gives none.
+class Options final {
+ public:
+  /// `shown`: an item at its defaults.
+  Options(const Json& schema, const Json& shown) : keys_(keys_of(schema)) {
+    for (const auto& [key, inner] : keys_.items()) {
+      if (key != "address" && !is_place(key)) defaults_[key] = inner.value("default", Json{});
+    }
+    overlay(defaults_, shown);
+  }
+
+  [[nodiscard]] Json of(const Json& item) const {
+    Json all = defaults_;
+    overlay(all, item);
+    return all;
+  }
+  [[nodiscard]] std::string words(const std::string& key, const Json& value) const {
+    return key + " " + words_of(keys_[key], value);
+  }
+  [[nodiscard]] const Json& key(const std::string& name) const { return keys_[name]; }
+  /// What differs from the defaults, and `always`.
+  [[nodiscard]] std::vector<std::string> told(const Json& item, std::string_view always) const {
+    std::vector<std::string> list;
+    const Json all = of(item);
+    for (const auto& [key, value] : all.items()) {
+      if (key == always || value != defaults_[key]) list.push_back(words(key, value));
+    }
+    return list;
+  }
+
+ private:
+  static void overlay(Json& all, const Json& item) {
+    if (!item.is_object()) return;
+    for (const auto& [key, value] : item.items()) {
+      if (all.contains(key)) all[key] = value;
+    }
+  }
+
+  const Json& keys_;
+  Json defaults_ = Json::object();
+};
 
 class Trees final {
  public:
@@ -93,12 +148,13 @@ class Trees final {
         headers(object_items(old), object_items(now));
       } else if (old.is_object() && now.is_object()) {
         for (const auto& [inner, value] : old.items()) {
-          plain(part(key) + part(inner), inner, key + "." + inner + ": ", value, now[inner]);
+          plain(part(key) + part(inner), keys_of(keys_[key])[inner], said(key, ".", inner, ": "), value,
+                now[inner]);
         }
       } else if (old.is_null() != now.is_null()) {
         section(key, old, now);
       } else {
-        plain(part(key), key, key + ": ", old, now);
+        plain(part(key), keys_[key], key + ": ", old, now);
       }
     }
   }
@@ -147,17 +203,17 @@ class Trees final {
     }
   }
 
-  void plain(std::string path, std::string_view key, const std::string& said, const Json& old,
+  void plain(std::string path, const Json& schema, const std::string& said, const Json& old,
              const Json& now) {
     if (old == now) return;
     changes.push_back({Kind::changed, std::move(path), dump(old), dump(now),
-                       said + words_of(key, old) + " -> " + words_of(key, now)});
+                       said + words_of(schema, old) + " -> " + words_of(schema, now)});
   }
 
   void section(const std::string& key, const Json& old, const Json& now) {
     std::string words;
     for (const auto& [inner, value] : (now.is_null() ? old : now).items()) {
-      words += (words.empty() ? "" : ", ") + inner + " " + words_of(inner, value);
+      words += (words.empty() ? "" : ", ") + inner + " " + words_of(keys_of(keys_[key])[inner], value);
     }
     if (now.is_null()) {
       changes.push_back({Kind::removed, part(key), dump(old), {}, key + " removed: " + words});
@@ -166,75 +222,59 @@ class Trees final {
     }
   }
 
-  /// The options of a listener with their defaults where it gives none: it is an address or an object.
-  static Json options(const Json& listener) {
-    Config defaults;
-    defaults.listen.push_back({{.host = "/", .unix_socket = true}, ListenMode::tcp});  // shown as an object
-    Json all = Json::parse(config_print(defaults), nullptr, false)["listen"][0];
-    all["mode"] = "http";
-    all["proxy_protocol"] = nullptr;
-    all.erase("address");
-    if (listener.is_object()) {
-      for (const auto& [key, value] : listener.items()) {
-        if (key != "address") all[key] = value;
-      }
-    }
-    return all;
-  }
-
   void listeners(const Items& before, const Items& after) {
+    const Options options{keys_["listen"], {}};
     const auto tell = [&](Kind kind, const Item& item, const std::string& verb) {
       const std::string json = dump(*item.value);
       changes.push_back({kind, "/listen" + part(item.name), kind == Kind::removed ? json : "",
                          kind == Kind::added ? json : "", "listener " + bare_words(item.name) + verb});
     };
-    const auto compare = [&](const Item& item, const Item& other) {
-      const Json old = options(*item.value);
-      const Json now = options(*other.value);
-      for (const auto& [key, value] : old.items()) {
-        plain("/listen" + part(other.name) + part(key), key,
-              "listener " + bare_words(other.name) + ": " + key + " ", value, now[key]);
-      }
-    };
     match(
-        before, after, [&](const Item& item) { tell(Kind::removed, item, " removed"); }, compare,
+        before, after, [&](const Item& item) { tell(Kind::removed, item, " removed"); },
+        [&](const Item& old, const Item& now) {
+          compare(options, "/listen" + part(now.name), "listener " + bare_words(now.name), old, now);
+        },
         [&](const Item& item) {
-          const Json defaults = options("");
           std::string words;
-          const Json given = options(*item.value);
-          for (const auto& [key, value] : given.items()) {
-            if (value == defaults[key]) continue;
-            words += (words.empty() ? ": " : ", ") + key + " " + words_of(key, value);
+          for (const std::string& one : options.told(*item.value, "")) {
+            words += (words.empty() ? ": " : ", ") + one;
           }
           tell(Kind::added, item, " added" + words);
         });
   }
 
+  void compare(const Options& options, const std::string& path, const std::string& who, const Item& old,
+               const Item& now) {
+    const Json was = options.of(*old.value);
+    const Json is = options.of(*now.value);
+    for (const auto& [key, value] : was.items()) {
+      plain(path + part(key), options.key(key), said(who, ": ", key, " "), value, is[key]);
+    }
+  }
+
   void backends(const Items& before, const Items& after) {
+    const Json shown = Json::parse(config_print(Config{.backends = {BackendConfig{}}}), nullptr, false);
+    const Options options{keys_["backends"]["items"], shown["backends"][0]};
     const auto tell = [&](Kind kind, const Item& item, const char* verb) {
       const std::string json = dump(*item.value);
+      std::string words = bare_words(address_of(*item.value));
+      for (const std::string& one : options.told(*item.value, "weight")) words += ", " + one;
       changes.push_back({kind, "/backends" + part(item.name), kind == Kind::removed ? json : "",
-                         kind == Kind::added ? json : "",
-                         "backend " + bare_words(item.name) + verb + whole_backend(*item.value)});
-    };
-    const auto compare = [&](const Item& old, const Item& now) {
-      if (*old.value == *now.value) return;
-      const std::string path = "/backends" + part(now.name);
-      const std::string who = "backend " + bare_words(now.name) + ": ";
-      const std::string was = address_of(*old.value);
-      if (const std::string is = address_of(*now.value); was != is) {
-        changes.push_back({Kind::changed, path + "/address", dump(was), dump(is),
-                           who + "address " + bare_words(was) + " -> " + bare_words(is)});
-      }
-      Json all = *old.value;  // one that is off is not shown
-      if (now.value->contains("send_proxy") && !all.contains("send_proxy")) all["send_proxy"] = "off";
-      for (const auto& [key, value] : all.items()) {
-        if (!is_place(key))
-          plain(path + part(key), key, who + key + " ", value, now.value->value(key, Json("off")));
-      }
+                         kind == Kind::added ? json : "", "backend " + bare_words(item.name) + verb + words});
     };
     match(
-        before, after, [&](const Item& item) { tell(Kind::removed, item, " removed: "); }, compare,
+        before, after, [&](const Item& item) { tell(Kind::removed, item, " removed: "); },
+        [&](const Item& old, const Item& now) {
+          if (*old.value == *now.value) return;
+          const std::string path = "/backends" + part(now.name);
+          const std::string who = "backend " + bare_words(now.name);
+          const std::string was = address_of(*old.value);
+          if (const std::string is = address_of(*now.value); was != is) {
+            changes.push_back({Kind::changed, path + "/address", dump(was), dump(is),
+                               who + ": address " + bare_words(was) + " -> " + bare_words(is)});
+          }
+          compare(options, path, who, old, now);
+        },
         [&](const Item& item) { tell(Kind::added, item, " added: "); });
   }
 
@@ -262,6 +302,8 @@ class Trees final {
           changes.push_back({Kind::added, path(item), {}, json(item), who(item) + " added: " + words(item)});
         });
   }
+
+  const Json& keys_ = document_keys();
 };
 
 }  // namespace

@@ -307,20 +307,20 @@ ConfigError error_of(const YAML::Exception& thrown, YamlText& text) {
 
 }  // namespace
 
-std::expected<Node, ConfigError> read_yaml(std::string_view bytes) {
-  const auto checked = check_yaml_text(bytes);
+std::expected<Node, ConfigError> read_yaml(std::string_view text) {
+  const auto checked = check_yaml_text(text);
   if (!checked) return std::unexpected(checked.error());
-  YamlText text{*checked};
-  Recorder recorder{text};
+  YamlText file{*checked};
+  Recorder recorder{file};
   try {
     std::istringstream stream{std::string{*checked}};
     YAML::Parser parser{stream};
     while (parser.HandleNextDocument(recorder)) {
     }
   } catch (const YAML::Exception& thrown) {
-    return std::unexpected(error_of(thrown, text));
+    return std::unexpected(error_of(thrown, file));
   }
-  return Walk{recorder.events, text}.run();
+  return Walk{recorder.events, file}.run();
 }
 
 }  // namespace lb

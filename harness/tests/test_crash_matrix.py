@@ -1,0 +1,20 @@
+"""A few cases of the crash matrix (make crash-matrix runs all), and that the matrix knows every step."""
+
+import pytest
+
+import crash_matrix
+
+
+@pytest.fixture(scope="module")
+def binary():
+    return crash_matrix.program()
+
+
+def test_the_matrix_knows_every_fault_point():
+    assert crash_matrix.points_in_sources() == {step for step, _ in crash_matrix.STEPS}
+
+
+@pytest.mark.parametrize("case", crash_matrix.quick_cases(), ids=str)
+def test_case(case, binary):
+    result = crash_matrix.run_case(case, binary)
+    assert not result.problems, "\n".join(result.problems)

@@ -1,0 +1,90 @@
+// A generation on call: parked while its successor is on probation, resumed when that fails; and the
+// self-probe.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+#include <utility>
+
+#include "lb/supervisor/generation_impl.hpp"
+
+namespace lb {
+namespace {
+
+/// Tells one socket from another, whatever descriptors lead to it.
+std::pair<dev_t, ino_t> identity(int fd) {
+  struct stat what{};
+  return ::fstat(fd, &what) == 0 ? std::pair{what.st_dev, what.st_ino} : std::pair{dev_t{0}, ino_t{0}};
+}
+
+}  // namespace
+
+/// SUCCESSOR says whether it counts on our coming back. Whoever was told to end does not.
+void Generation::park_if(bool asked, const Config* successor) {
+  if (!asked || told_to_end_) {
+    if (std::exchange(parked_, false)) listening_.clear();
+    return plane_->let_go();
+  }
+  if (!std::exchange(parked_, true)) {
+    log_->info("parked", "kept ready until the next configuration has proved good");
+  }
+  plane_->park(successor);
+}
+
+void Generation::on_resume(ChannelMessage message) {
+  const auto order = decode<ResumeMessage>(message);
+  if (!order || order->labels.size() != message.fds.size() || state_ != State::draining || !parked_) {
+    log_->error("channel.unexpected", "a malformed RESUME, or one at the wrong time, was ignored");
+    return;
+  }
+  std::set<std::pair<dev_t, ino_t>> known;
+  for (const int fd : listening_) known.insert(identity(fd));
+  std::vector<ListeningSocket> more;
+  for (std::size_t i = 0; i < message.fds.size(); ++i) {
+    const auto own = std::ranges::find_if(
+        config_->listen, [&](const ListenerConfig& one) { return one.text() == order->labels[i]; });
+    if (own == config_->listen.end() || known.contains(identity(message.fds[i].get()))) continue;
+    listening_.push_back(message.fds[i].get());
+    listening_labels_.push_back(order->labels[i]);
+    more.push_back({.endpoint = static_cast<const Endpoint&>(*own), .fd = std::move(message.fds[i])});
+  }
+  const auto shards = static_cast<std::int64_t>(more.size());
+  parked_ = false;
+  state_ = State::serving;
+  const Instant now = monotonic_now();
+  for (const auto& link : out_) link->stop(now);
+  handing_ = false;
+  successor_until_ = kNever;
+  plane_->resume(std::move(more));
+  pause_handoff(false);
+  take_back();
+  log_->warn("resumed", "serves again: the next configuration did not do", {{"further_sockets", shards}});
+  send(ResumedMessage{});
+}
+
+void Generation::on_release(std::string_view why) {
+  told_to_end_ = true;
+  if (std::exchange(parked_, false)) {
+    log_->info("released", why);
+    plane_->let_go();
+    listening_.clear();
+  }
+  if (state_ == State::serving) begin_drain(why, nullptr, Handoff::none);
+  send_draining({});
+}
+
+void Generation::on_probe(const ChannelMessage& message) {
+  const auto order = decode<ProbeMessage>(message);
+  const Duration timeout = Milliseconds{order ? order->timeout_ms : 0};
+  if (order && probe_run_.begin([plane = plane_.get(), timeout] { return plane->probe(timeout); })) return;
+  log_->warn("probe.skipped", "the self-probe could not be made");
+  send(ProbedMessage{});
+}
+
+void Generation::send_probed() {
+  send(ProbedMessage{.probes = probe_run_.finish()});
+}
+
+}  // namespace lb
