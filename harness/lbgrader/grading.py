@@ -388,7 +388,8 @@ def crowded():
 def limits_of(check):
     if check.stage == "unit":
         tasks = contain.tasks_of_user()
-        # What computes too long meets the limit of computing time; a machine that stands still is nobody's mistake.
+        # What computes too long meets the limit of computing time; a machine that stands still is nobody's
+        # mistake.
         return contain.Limits(seconds=UNIT_STANDSTILL * check.seconds_max * crowded(),
                               user_tasks=tasks and tasks + 100, cpu_seconds=max(20, int(check.seconds_max)))
     if check.stage == "live":

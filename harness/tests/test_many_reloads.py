@@ -37,7 +37,8 @@ def test_200_reloads_leave_nothing_behind(start_lb, backends, rng):
     pool = tuple(backends.names)
     target = start_lb(backends=backends)
     # Pooled connections are handed on, so how many a generation has depends on the moment.
-    lb = Balancer(backends.address, target.directory, base={"timeouts": {"quiet": 0.05}, "pool": {"max_size": 0}})
+    lb = Balancer(backends.address, target.directory,
+                  base={"timeouts": {"quiet": 0.05}, "pool": {"max_size": 0}})
     lb.child, lb.address = target.child, target.address
     first = initial_state(pool)
     plan = make_plan(first, pool, RELOADS, rng.randrange(1 << 30), bad_every=10, signal_every=5)
