@@ -45,7 +45,7 @@ TEST(Control, RightOneDropsNothing) {
 struct ControlCase {
   Control control;
   Outcome outcome;
-  bool exactly;  // each fault committed is one drop
+  bool exactly;  // each fault committed is one drop, unless the client had given up waiting for the answer
 };
 
 void PrintTo(const ControlCase& c, std::ostream* out) {
@@ -60,7 +60,9 @@ TEST_P(WrongOne, IsFoundOut) {
   EXPECT_EQ(judged->verdict(), Verdict::drops);
   EXPECT_GT(judged->count(GetParam().outcome), 0U);
   if (GetParam().exactly) {
-    EXPECT_EQ(judged->count(GetParam().outcome), rig.balancer->faults());
+    const std::uint64_t found = judged->count(GetParam().outcome), committed = rig.balancer->faults();
+    EXPECT_LE(found, committed);
+    EXPECT_GE(found + judged->count(Outcome::timeout), committed);
   }
 }
 

@@ -143,7 +143,7 @@ std::vector<ControlServer::Event> ControlServer::poll(Instant now) {
       continue;
     }
     if ((event.events & EPOLLIN) != 0) read(it->first, it->second, now, events);
-    if (const auto still = clients_.find(event.data.u64); still != clients_.end()) {
+    if (const auto still = clients_.find(id); still != clients_.end()) {
       next_request(still->first, still->second, now, events);
     }
   }

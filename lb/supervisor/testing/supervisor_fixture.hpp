@@ -62,8 +62,12 @@ class SupervisorTest : public testing::Test {
     for (const pid_t pid : supervisors_) {
       if (running(pid)) ::kill(pid, SIGKILL);
     }
-    for (const Json& event : events("ready")) ::kill(event["generation_pid"].get<pid_t>(), SIGKILL);
-    while (::waitpid(-1, nullptr, 0) > 0) {
+    // Whoever is left is ours by now, as we are the subreaper: also a generation that never became ready.
+    for (auto left = children_of(::getpid()); !left.empty(); left = children_of(::getpid())) {
+      for (const std::string& pid : left) {
+        ::kill(std::stoi(pid), SIGKILL);
+        ::waitpid(std::stoi(pid), nullptr, 0);
+      }
     }
     if (HasFailure()) std::fprintf(stderr, "--- log ---\n%s", slurp(folder_ / "log").c_str());
     fs::remove_all(folder_);
@@ -177,7 +181,8 @@ class SupervisorTest : public testing::Test {
   }
   std::string who_serves() { return greeting(address()); }
 
-  /// SIGHUP, then its outcome: the event reload.applied or reload.rejected.
+  /// SIGHUP, then its outcome: the event reload.applied or reload.rejected. When it was applied, the new
+  /// generation has been announced too, so address() and generation_pid() are its.
   Json reload(pid_t supervisor) {
     const std::size_t applied = events("reload.applied").size();
     const std::size_t rejected = events("reload.rejected").size();
@@ -188,6 +193,9 @@ class SupervisorTest : public testing::Test {
       if (auto list = events("reload.rejected"); list.size() > rejected) outcome = list.back();
       return !outcome.is_null();
     });
+    if (outcome.is_null() || outcome["event"] != "reload.applied") return outcome;
+    eventually("the new generation is announced",
+               [&] { return events("ready").back()["generation"] >= outcome["generation"]; });
     return outcome;
   }
   std::string reload_text(pid_t supervisor) {
