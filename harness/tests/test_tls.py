@@ -137,6 +137,23 @@ def test_health_checks_judge_the_certificate_of_a_backend(start_lb, raw_backend,
         lb.wait_event("backend.up", since=since)
 
 
+def test_what_failed_by_other_settings_is_checked_afresh(start_lb, raw_backend, authority, config_for):
+    """Down for want of trust says nothing of a backend that is trusted now, so it need not rise again."""
+    backend = raw_backend(tls=backend_context(authority.issue("b.example")))
+
+    def config(verify, label):
+        entry = backend.config(name="secured", tls={"verify": verify})
+        check = {"type": "tls", "interval": 600, "rise": 3, "fall": 1}
+        return config_for([entry], health_check=check, response_headers={"X-Config": label})
+
+    lb = start_lb(config(True, "first"))
+    assert lb.status()["backends"][0]["standing"] == "down"
+    lb.reload_config(config(True, "the same settings"))
+    assert lb.status()["backends"][0]["standing"] == "down"
+    lb.reload_config(config(False, "trusting"))
+    assert lb.status()["backends"][0]["standing"] == "up"
+
+
 def test_ticket_keys_are_renewed_without_a_reload_and_known_before_they_seal(
     start_lb, raw_backend, authority, config_for
 ):

@@ -10,9 +10,16 @@ namespace lb {
 
 namespace {
 
-/// What is down by one way of checking may be up by another.
-std::uint64_t hash_of(const HealthCheckConfig& check) {
+/// What is down by one way of checking may be up by another: the check's settings, and those of the backend
+/// that its checks use too.
+std::uint64_t hash_of(const HealthCheckConfig& check, const BackendConfig& backend) {
   std::string text;
+  if (backend.tls) {
+    const BackendTlsConfig& tls = *backend.tls;
+    text += tls.verify ? "verified" : "unverified";
+    for (const std::string* part : {&tls.ca, &tls.server_name, &tls.cert, &tls.key}) text += *part + '\0';
+  }
+  text += std::to_string(static_cast<int>(backend.send_proxy)) + ' ';
   for (const std::string* part :
        {&check.path, &check.host, &check.expect_status, &check.expect_body, &check.send, &check.expect}) {
     text += *part + '\0';
@@ -45,10 +52,10 @@ Result<std::unique_ptr<UpstreamHealth>> UpstreamHealth::create(std::shared_ptr<U
     options.send_proxy.push_back(checked.backend(i).send_proxy);
   }
   if (auto secured = health->add_tls(options); !secured) return std::unexpected(secured.error());
-  health->rules_ = hash_of(options.check);
   for (std::uint32_t i = 0; i < checked.size(); ++i) {
     const state::Entry& entry = checked.entry(i);
-    const bool same = entry.check_rules.load(std::memory_order_relaxed) == health->rules_;
+    health->rules_.push_back(hash_of(options.check, checked.backend(i)));
+    const bool same = entry.check_rules.load(std::memory_order_relaxed) == health->rules_.back();
     if (!same || !entry.state.down.load(std::memory_order_relaxed)) continue;
     const auto since = static_cast<std::int64_t>(entry.down_since_ns.load(std::memory_order_relaxed));
     options.down.push_back(
@@ -146,7 +153,7 @@ void UpstreamHealth::tell(std::uint32_t backend, bool down, std::string_view rea
     entry.down_reason.set(reason);
     entry.down_since_ns.store(static_cast<std::uint64_t>(now.time_since_epoch().count()),
                               std::memory_order_relaxed);
-    entry.check_rules.store(rules_, std::memory_order_relaxed);
+    entry.check_rules.store(rules_[backend], std::memory_order_relaxed);
   }
   set_->balancer().set_down(backend, down, now);
 }

@@ -53,7 +53,7 @@ class UpstreamHealth final {
 
   std::shared_ptr<UpstreamSet> set_;
   std::shared_ptr<state::GenerationState> state_;
-  std::uint64_t rules_ = 0;  // hash of how backends are checked
+  std::vector<std::uint64_t> rules_;  // hash of how each backend is checked
   EventLog* log_;
   std::atomic<bool> panic_{false};                               // as told last
   std::vector<std::unique_ptr<tls::ClientTarget>> own_targets_;  // of backends without TLS, for its handshake
