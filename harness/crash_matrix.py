@@ -3,11 +3,13 @@
 
 A case is a step, who is hit, and how: at the step "the new generation has sent READY" the supervisor, the old
 or the new generation gets SIGKILL or SIGSEGV, or SIGSTOP for a moment. While one process stands at the step
-(a fault point, lb/base/fault_point.hpp) the others go on. What must hold in every case:
+(a fault point, lb/base/fault_point.hpp) the others go on. The last steps are those of going back: the new
+generation has been killed while on probation, and the old one, parked, is to serve again. What must hold in
+every case:
 
   - no connection is refused, and none cannot be made;
-  - lost is at most what the hit process itself was in the middle of: one request of each client, none when it
-    was only frozen, none when it was the supervisor;
+  - lost is at most what each killed generation itself was in the middle of: one request of each client, one
+    WebSocket; none when the hit process was only frozen, none when it was the supervisor;
   - afterwards the service answers, a reload is applied (by a new supervisor, where the old one was killed),
     and one generation is left.
 
@@ -54,9 +56,13 @@ STEPS = (
     ("supervisor.predecessor_sent", "supervisor"),
     ("supervisor.successor_sent", "supervisor"),
     ("generation.successor_received", "old"),
+    ("generation.parked", "old"),
     ("generation.before_draining", "old"),
     ("generation.draining_sent", "old"),
     ("supervisor.draining", "supervisor"),
+    ("supervisor.probe_sent", "supervisor"),
+    ("generation.before_probed", "new"),
+    ("supervisor.probed", "supervisor"),
     ("generation.clients_leaving", "old"),
     ("handoff.offer_sent", "old"),
     ("handoff.offered", "new"),
@@ -66,6 +72,14 @@ STEPS = (
     ("handoff.committed", "new"),
     ("generation.clients_arriving", "new"),
     ("generation.before_drained", "old"),
+)
+STEPS_BACK = (
+    ("supervisor.before_resume", "supervisor"),
+    ("supervisor.resume_sent", "supervisor"),
+    ("generation.resume_received", "old"),
+    ("generation.before_resumed", "old"),
+    ("generation.resumed_sent", "old"),
+    ("supervisor.resumed", "supervisor"),
 )
 TARGETS = ("supervisor", "old", "new")
 ACTIONS = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "stop": signal.SIGSTOP}
@@ -79,14 +93,24 @@ QUICK = (  # what has gone wrong in balancers before, one of each kind
     ("handoff.answer_sent", "old", "kill"),
     ("handoff.before_commit", "new", "kill"),
     ("generation.successor_received", "old", "stop"),
+    ("generation.before_probed", "new", "kill"),  # the parked one serves again
+    ("supervisor.before_resume", "supervisor", "kill"),  # nobody is left who could say RESUME
+    ("generation.resume_received", "old", "kill"),  # nobody is left, so the proven text is started
 )
 CLIENTS = 6  # of each kind
+KINDS = 3  # new connections, kept-alive ones, WebSockets that stay open
 FROZEN_S = 0.5
 STEP_SECONDS_MAX = 20
+PROBATION_S = 2  # a parked generation is waited for, for so long
 TRAFFIC = {
     "streams": [
         {"name": "new", "kind": "new", "clients": CLIENTS, "think_ms": [10, 50]},
         {"kind": "keepalive", "clients": CLIENTS, "think_ms": [5, 25]},
+        {
+            "kind": "websocket",
+            "clients": CLIENTS,
+            "params": {"interval_ms": [20, 200], "peer_interval_ms": [20, 200]},
+        },
     ],
     "defaults": {"timeout_ms": 15000, "connect_timeout_ms": 15000},
 }
@@ -114,7 +138,10 @@ class Result:
 
 
 def all_cases():
-    return [Case(step, target, action) for step, _ in STEPS for target in TARGETS for action in ACTIONS]
+    ahead = [Case(step, target, action) for step, _ in STEPS for target in TARGETS for action in ACTIONS]
+    back = [Case(step, target, action) for step, _ in STEPS_BACK for target in ("supervisor", "old")
+            for action in ACTIONS]
+    return ahead + back
 
 
 def quick_cases():
@@ -199,6 +226,7 @@ class _Run:
         self.gate = Gate(self.folder / "gate")
         gate = {"LB_FAULT_GATE": self.gate.path}
         self.lb = Balancer(directory=self.folder, binary=binary, seed=seed, env=gate)
+        self.going_back = case.step in dict(STEPS_BACK)
 
     def config(self, label):
         return {
@@ -208,6 +236,7 @@ class _Run:
             "response_headers": {"X-Config": label},
             "timeouts": {"quiet": 0.2},
             "drain_timeout": 5,
+            "reload": {"probation": 0 if label == "first" else PROBATION_S},  # the first one is good at once
         }
 
     def problem(self, text):
@@ -245,15 +274,20 @@ class _Run:
 
     def _strike(self, load):
         supervisor, old = self.lb.pid, self.lb.current()["pid"]
-        role = dict(STEPS)[self.case.step]
+        role = dict(STEPS + STEPS_BACK)[self.case.step]
         roles = {"supervisor": lambda pid: pid == supervisor, "old": lambda pid: pid == old,
                  "new": lambda pid: pid not in (supervisor, old)}
-        self.gate.arm(self.case.step, roles[role])
         self.lb.write(self.config("second"))
         answer = []
         ask = lambda: answer.append(self.lb.reload_cli(timeout=STEP_SECONDS_MAX))  # noqa: E731
         reload = threading.Thread(target=ask)
-        reload.start()
+        if self.going_back:
+            ask()
+            self.gate.arm(self.case.step, roles[role])
+            os.kill(self.lb.current()["pid"], signal.SIGKILL)
+        else:
+            self.gate.arm(self.case.step, roles[role])
+            reload.start()
         at_gate = self.gate.wait(STEP_SECONDS_MAX)
         target = self._pid_of(at_gate, old) if at_gate else None
         if target is None:
@@ -272,7 +306,8 @@ class _Run:
             dead = lambda: process.process_state(target) in (None, "Z")  # noqa: E731
             wait_until(dead, what="the hit process to be dead")
             self.gate.release()
-        reload.join(STEP_SECONDS_MAX + 10)
+        if not self.going_back:
+            reload.join(STEP_SECONDS_MAX + 10)
         if reload.is_alive():
             self.problem("lb reload got no answer, nor an end of the connection")
         elif answer:
@@ -295,7 +330,7 @@ class _Run:
         if refused:
             self.problem(f"{refused} connections were refused: {outcomes}")
         spared = self.case.action == "stop" or self.case.target == "supervisor"
-        allowed = 0 if spared else 2 * CLIENTS
+        allowed = ((not spared) + self.going_back) * KINDS * CLIENTS
         if summary["drops"] > allowed:
             self.problem(f"{summary['drops']} requests were lost, at most {allowed} may be: {outcomes}")
         alone = lambda: len(self.lb.generations()) == 1  # noqa: E731
@@ -336,7 +371,7 @@ HEAD = f"{'step':<31}{'hit':<12}{'how':<6}{'reload':<10}{'lost':>4}"
 def main():
     parser = argparse.ArgumentParser(prog="crash_matrix.py", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few cases only")
-    parser.add_argument("--step", action="append", choices=[s for s, _ in STEPS], help="repeatable")
+    parser.add_argument("--step", action="append", choices=[*dict(STEPS + STEPS_BACK)], help="repeatable")
     parser.add_argument("--target", action="append", choices=TARGETS)
     parser.add_argument("--action", action="append", choices=list(ACTIONS))
     parser.add_argument("--seed", type=int, default=1)

@@ -162,6 +162,20 @@ def test_waiting_ends_in_time(start, config_for, backends):
         assert "still drains" in text.out, text
 
 
+def test_waiting_is_for_the_drain_and_not_for_the_probation(start, config_for, backends):
+    lb = start(reload={"probation": 0})  # good at once, and parked while the next one is on probation
+    with Connection(lb.address) as idle:
+        assert idle.request(target="/?size=1").status == 200
+        lb.write(config_for(backends=backends, algorithm="random", reload={"probation": 600}))
+        result = lb.reload_cli("--wait", "--json", timeout=60)
+        assert result.code == 0, result
+        drain = result.json()["drain"]
+        assert drain["state"] == "drained" and drain["moved"] == 1, drain
+        states = [generation["state"] for generation in lb.status()["generations"]]
+        assert sorted(states) == ["parked", "serving"], states
+        assert idle.request(target="/?size=1").status == 200
+
+
 def test_text_is_plain_but_on_a_terminal(start, config_for, backends):
     lb = start()
     lb.write(config_for(backends=backends, algorithm="random", reload={"probation": 0}))

@@ -89,8 +89,6 @@ struct Header {
   Word checker{0};                   // the generation whose health checks count
   Word bucket_seed{0};
   Word bucket_depth{0};  // what a full bucket holds, in the units of the rate limiter; 0: none so far
-  Word tickets_renewed_ns{0};
-  TextCell<63> ticket_keys;
   std::array<Word, kCountersMax> counters{};  // totals of generations that have ended
   SharedBalance balance;
   std::array<Slot, kSlots> slots{};

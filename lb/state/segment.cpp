@@ -74,8 +74,6 @@ std::vector<Field> catalogue() {
       LB_IN_HEADER("turns.primary", balance.primary_turns),
       LB_IN_HEADER("turns.backup", balance.backup_turns),
       LB_IN_HEADER("served", served),
-      LB_IN_HEADER("tickets.keys", ticket_keys),
-      LB_IN_HEADER("tickets.renewed_ns", tickets_renewed_ns),
       LB_IN_HEADER("live.entries_used", entries_used),
       LB_IN_HEADER("live.checker", checker),
       LB_IN_HEADER("live.lanes_used", balance.lanes_used),

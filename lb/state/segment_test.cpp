@@ -371,8 +371,7 @@ TEST_F(SegmentTest, WhatAnotherLayoutKnowsByNameIsCarriedOverAndTheRestIsTold) {
   const auto afresh = segment_.carry_over(old.bytes());
   ASSERT_TRUE(afresh) << afresh.error().message;
   const auto is_afresh = [&](const char* name) { return std::ranges::find(*afresh, name) != afresh->end(); };
-  for (const char* name :
-       {"entry.down", "counter.responses_5xx", "rate_limit.buckets", "rate_limit.seed", "tickets.keys"})
+  for (const char* name : {"entry.down", "counter.responses_5xx", "rate_limit.buckets", "rate_limit.seed"})
     EXPECT_TRUE(is_afresh(name)) << name;
   for (const char* name :
        {"entry.key", "entry.ejected_until_ns", "counter.requests", "live.slots", "block.rows"})
@@ -400,7 +399,6 @@ TEST_F(SegmentTest, OfTheSameLayoutAllIsCarriedOver) {
   const std::uint32_t at = segment_.claim(backends(0, 2), *slot)[1].entry;
   segment_.entry(at).state.down = true;
   segment_.entry(at).down_reason.set("connection refused");
-  segment_.header().ticket_keys.set("secret");
   segment_.buckets()[3].tags = 9;
   Memory other{kMainBytes};
   const Segment fresh = Segment::format(other.bytes(), 1);
@@ -409,7 +407,6 @@ TEST_F(SegmentTest, OfTheSameLayoutAllIsCarriedOver) {
   EXPECT_TRUE(afresh->empty());
   EXPECT_TRUE(fresh.entry(at).state.down);
   EXPECT_EQ(fresh.entry(at).down_reason.get(), "connection refused");
-  EXPECT_EQ(fresh.header().ticket_keys.get(), "secret");
   EXPECT_EQ(fresh.header().bucket_seed.load(), 77U);
   EXPECT_EQ(fresh.buckets()[3].tags.load(), 9U);
   EXPECT_EQ(fresh.entries_used(), 2U);

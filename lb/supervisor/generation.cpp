@@ -85,9 +85,8 @@ DrainedMessage drained_message(const DrainReport& report, const HandoffCounts& m
 }  // namespace
 
 /// The drain has nothing left here: what the data plane says of its own is all that counts.
-bool Generation::may_end() const {
-  return state_ == State::draining && !parked_ && links_idle() &&
-         !(channel_.open() && channel_.wants_write());
+bool Generation::nothing_left() const {
+  return state_ == State::draining && links_idle() && !(channel_.open() && channel_.wants_write());
 }
 
 void Generation::turn() {
@@ -97,7 +96,7 @@ void Generation::turn() {
   };
   std::vector<pollfd> fds(kLinks, pollfd{-1, POLLIN, 0});
   fds[kSignals].fd = signals_.fd();
-  if (may_end()) fds[kDrained].fd = plane_->drained_fd();
+  if (nothing_left() && !(parked_ && drain_told_)) fds[kDrained].fd = plane_->drained_fd();
   fds[kProbe].fd = probe_run_.fd();
   if (channel_.open()) fds[kChannel] = {channel_.fd(), events(channel_.wants_write()), 0};
   if (orphan_) fds[kOrphan].fd = orphan_->fd();
@@ -118,7 +117,9 @@ void Generation::turn() {
   if (channel_.open()) on_channel();
   serve_links();
   pollfd drained{plane_->drained_fd(), POLLIN, 0};
-  if (may_end() && ::poll(&drained, 1, 0) == 1) drained_ = done_ = true;
+  if (!nothing_left() || ::poll(&drained, 1, 0) != 1) return;
+  if (!std::exchange(drain_told_, true)) report_drained();
+  done_ = !parked_;
 }
 
 void Generation::on_channel() {
@@ -302,8 +303,9 @@ void Generation::on_signal(int number) {
 }
 
 void Generation::supervisor_lost(const std::string& reason) {
+  serve_links();  // our successor may have ended at the same time
   channel_.close();
-  if (state_ == State::draining) {
+  if (state_ == State::draining && !serves_without_supervisor()) {
     if (parked_) on_release("the supervisor is gone");  // its successor serves on
     if (successor_until_ != kNever) end_handoff();      // there will be no other
     log_->warn("supervisor.lost", "the supervisor is gone; this generation ends its drain",
@@ -347,21 +349,21 @@ void Generation::adopt_supervisor() {
 
 void Generation::report_drained() {
   const DrainReport report = plane_->drain_report();
-  for (const auto& link : out_) moved_.add(link->counts());
-  out_.clear();
+  HandoffCounts moved = moved_;
+  for (const auto& link : out_) moved.add(link->counts());
   log_->info("drain.end",
              report.force_closed == 0 ? "drained" : "drained; drain_timeout closed what was left",
              {{"completed", static_cast<std::int64_t>(report.completed)},
-              {"handed_over", static_cast<std::int64_t>(moved_.moved_idle + moved_.moved_after_exchange)},
-              {"tunnels", static_cast<std::int64_t>(moved_.moved_upgrade_tunnels + moved_.moved_tcp_tunnels)},
-              {"upstreams", static_cast<std::int64_t>(moved_.moved_upstreams)},
-              {"refused", static_cast<std::int64_t>(moved_.refused)},
-              {"came_back", static_cast<std::int64_t>(moved_.came_back)},
+              {"handed_over", static_cast<std::int64_t>(moved.moved_idle + moved.moved_after_exchange)},
+              {"tunnels", static_cast<std::int64_t>(moved.moved_upgrade_tunnels + moved.moved_tcp_tunnels)},
+              {"upstreams", static_cast<std::int64_t>(moved.moved_upstreams)},
+              {"refused", static_cast<std::int64_t>(moved.refused)},
+              {"came_back", static_cast<std::int64_t>(moved.came_back)},
               {"closed_idle", static_cast<std::int64_t>(report.closed_idle)},
               {"force_closed", static_cast<std::int64_t>(report.force_closed)},
               {"duration_ms", to_ms(report.duration)}});
   LB_FAULT_POINT("generation.before_drained");
-  send(drained_message(report, moved_, plane_->counters()));
+  send(drained_message(report, moved, plane_->counters()));
   const Instant until = monotonic_now() + kFlushMax;
   while (channel_.open() && channel_.wants_write() && monotonic_now() < until) {
     pollfd fd{channel_.fd(), POLLOUT, 0};

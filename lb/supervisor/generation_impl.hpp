@@ -33,7 +33,6 @@ class Generation final {
   int run() {
     if (!start()) return exit_code_;
     while (!done_) turn();
-    if (plane_ && drained_) report_drained();
     return exit_code_;
   }
 
@@ -64,12 +63,14 @@ class Generation final {
   // generation_park.cpp
   void park_if(bool asked, const Config* successor);
   void on_resume(ChannelMessage message);
+  void serve_again(std::vector<ListeningSocket> more);
+  [[nodiscard]] bool serves_without_supervisor();
   void on_release(std::string_view why);
   void on_probe(const ChannelMessage& message);
   void send_probed();
   void begin_drain(std::string_view why, std::shared_ptr<const Config> successor, Handoff handoff);
   void use_ticket_keys(const ChannelMessage& message);
-  [[nodiscard]] bool may_end() const;
+  [[nodiscard]] bool nothing_left() const;
   void send_draining(DrainingMessage message);
   void send_status(const StatusRequestMessage& request);
   void supervisor_lost(const std::string& reason);
@@ -125,7 +126,7 @@ class Generation final {
   bool told_to_end_ = false;  // by a signal, DRAIN or RELEASE: is parked no more
   ProbeRun probe_run_;        // after what it uses
   std::string send_error_;
-  bool drained_ = false;
+  bool drain_told_ = false;  // once: one that is parked says it long before it ends
   bool done_ = false;
   int exit_code_ = 0;
 };

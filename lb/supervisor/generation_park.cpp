@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "lb/base/fault_point.hpp"
 #include "lb/supervisor/generation_impl.hpp"
 
 namespace lb {
@@ -31,9 +32,11 @@ void Generation::park_if(bool asked, const Config* successor) {
     log_->info("parked", "kept ready until the next configuration has proved good");
   }
   plane_->park(successor);
+  LB_FAULT_POINT("generation.parked");
 }
 
 void Generation::on_resume(ChannelMessage message) {
+  LB_FAULT_POINT("generation.resume_received");
   const auto order = decode<ResumeMessage>(message);
   if (!order || order->labels.size() != message.fds.size() || state_ != State::draining || !parked_) {
     log_->error("channel.unexpected", "a malformed RESUME, or one at the wrong time, was ignored");
@@ -51,7 +54,15 @@ void Generation::on_resume(ChannelMessage message) {
     more.push_back({.endpoint = static_cast<const Endpoint&>(*own), .fd = std::move(message.fds[i])});
   }
   const auto shards = static_cast<std::int64_t>(more.size());
-  parked_ = false;
+  serve_again(std::move(more));
+  log_->warn("resumed", "serves again: the next configuration did not do", {{"further_sockets", shards}});
+  LB_FAULT_POINT("generation.before_resumed");
+  send(ResumedMessage{});
+  LB_FAULT_POINT("generation.resumed_sent");
+}
+
+void Generation::serve_again(std::vector<ListeningSocket> more) {
+  parked_ = drain_told_ = false;
   state_ = State::serving;
   const Instant now = monotonic_now();
   for (const auto& link : out_) link->stop(now);
@@ -60,8 +71,15 @@ void Generation::on_resume(ChannelMessage message) {
   plane_->resume(std::move(more));
   pause_handoff(false);
   take_back();
-  log_->warn("resumed", "serves again: the next configuration did not do", {{"further_sockets", shards}});
-  send(ResumedMessage{});
+}
+
+/// The supervisor has ended while we are parked. It was the one that told us to serve again when our
+/// successor does not; if both are gone nobody else is left.
+bool Generation::serves_without_supervisor() {
+  if (!parked_ || successor_until_ == kNever) return false;
+  log_->warn("resumed", "serves again: supervisor and successor are gone");
+  serve_again({});
+  return true;
 }
 
 void Generation::on_release(std::string_view why) {
@@ -84,6 +102,7 @@ void Generation::on_probe(const ChannelMessage& message) {
 }
 
 void Generation::send_probed() {
+  LB_FAULT_POINT("generation.before_probed");
   send(ProbedMessage{.probes = probe_run_.finish()});
 }
 

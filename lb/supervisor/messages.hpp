@@ -12,7 +12,7 @@
 //      |   ... at any time before READY: FAILED, with the reason, and the generation exits ...
 //      | SUCCESSOR (or DRAIN at the end) --> |   send further requests to the successor's backends, and drain
 //      | <------------------------- DRAINING |   no worker accepts any more
-//      | <-------------------------- DRAINED |   what became of the connections; the generation exits
+//      | <-------------------------- DRAINED |   what became of the connections; it exits, unless parked
 //      | PREDECESSOR ----------------------> |   to the successor: connections come from that generation
 //      | TICKET_KEYS ----------------------> |   the keys of TLS sessions have been renewed
 //      | LEDGER ---------------------------> |   to be kept for the next supervisor

@@ -172,19 +172,4 @@ BackendTotals StateKeeper::backend(std::uint32_t entry) {
   return totals;
 }
 
-StateKeeper::Tickets StateKeeper::tickets() const {
-  if (!segment_) return {};
-  const auto renewed =
-      static_cast<std::int64_t>(segment_->header().tickets_renewed_ns.load(std::memory_order_relaxed));
-  return {.keys = segment_->header().ticket_keys.get(), .renewed = Instant{Duration{renewed}}};
-}
-
-void StateKeeper::keep_tickets(const std::string& keys, Instant renewed) {
-  if (!segment_) return;
-  state::Header& header = segment_->header();
-  if (header.ticket_keys.get() != keys) header.ticket_keys.set(keys);
-  header.tickets_renewed_ns.store(static_cast<std::uint64_t>(renewed.time_since_epoch().count()),
-                                  std::memory_order_relaxed);
-}
-
 }  // namespace lb

@@ -53,15 +53,6 @@ class StateKeeper final {
   /// Backends that are known.
   [[nodiscard]] std::uint32_t entries() const noexcept;
 
-  // ---- TLS session tickets ----
-
-  struct Tickets {
-    std::string keys{};
-    Instant renewed{};
-  };
-  [[nodiscard]] Tickets tickets() const;
-  void keep_tickets(const std::string& keys, Instant renewed);
-
  private:
   bool note(std::int64_t number);
   void end_slot(std::uint32_t slot);

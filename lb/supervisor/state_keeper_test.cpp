@@ -64,15 +64,12 @@ TEST_F(StateKeeperTest, TheNextSupervisorGoesOnWithTheStateOfTheLast) {
   bump(serving->counters(0).requests, 10);
   bump(dead->counters(0).requests, 100);
   dead->claim(one());
-  keeper_.keep_tickets("0123456789", Instant{std::chrono::hours{3}});
   dead.reset();  // nobody tells: its supervisor is gone too
   StateKeeper next{*log_, 6};
   EXPECT_TRUE(next.adopt(copy_of(keeper_.fd()), 8));
   EXPECT_TRUE(next.adopt(copy_of(keeper_.fd()), 7)) << "another one that has the same";
   EXPECT_TRUE(next.shares(7) && next.shares(8) && !next.shares(9));
   EXPECT_EQ(next.counters().at("requests"), 111U);
-  EXPECT_EQ(next.tickets().keys, "0123456789");
-  EXPECT_EQ(next.tickets().renewed, Instant{std::chrono::hours{3}});
   draining.reset();
   next.ended(7, 8);
   auto last = generation(next, 10);

@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "lb/base/fault_point.hpp"
 #include "lb/base/hash.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
 
@@ -18,7 +19,9 @@ void Supervisor::resume(GenerationId id) {
   handle->kernel_before = read_kernel_counters();
   handle->probes.reset();
   handle->drained.reset();
+  LB_FAULT_POINT("supervisor.before_resume");
   auto sent = send_message(handle->channel, ResumeMessage{.labels = listeners_.labels()}, listeners_.fds());
+  LB_FAULT_POINT("supervisor.resume_sent");
   if (sent) return;
   log_.error("generation.resume_failed", sent.error().message, {{"generation", number(id)}});
   handle->signal(SIGKILL);  // its end is what makes us start the configuration instead
@@ -36,10 +39,12 @@ void Supervisor::probe(GenerationId id) {
   // Its own limit is the shorter one, so that it can say what it waits for.
   const auto timeout = static_cast<std::uint64_t>(to_ms(options_.limits.probe_timeout * 4 / 5));
   std::ignore = send_message(handle->channel, ProbeMessage{.timeout_ms = timeout});  // else its time is over
+  LB_FAULT_POINT("supervisor.probe_sent");
 }
 
 void Supervisor::on_probed(GenerationId id, const ProbedMessage& message) {
   GenerationHandle* handle = find(id);
+  LB_FAULT_POINT("supervisor.probed");
   handle->probes = message.probes;
   handle->times.probed = now_;
   std::string reason;
@@ -82,6 +87,7 @@ void Supervisor::note_parked(const Note& command) {
     default:
       return;
   }
+  LB_FAULT_POINT("supervisor.resumed");
   ++rollbacks_;
   log_.warn("generation.resumed", "the parked generation serves again", {{"generation", generation}});
   log_ready(command.id);
