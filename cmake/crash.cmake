@@ -20,5 +20,7 @@ function(lb_add_crash_program)
   set_target_properties(crash_lb PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/crash)
   target_compile_definitions(crash_lb PRIVATE LB_FAULT_POINTS)
   target_compile_options(crash_lb PRIVATE -O0 -g1)  # nobody measures it
+  lb_compile_together(crash_lb)
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/lb/main/program/main.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   target_link_libraries(crash_lb PRIVATE lb_main)
 endfunction()

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "lb/base/overloaded.hpp"
 #include "lb/config/address.hpp"
 #include "lb/config/keys.hpp"
 #include "lb/config/wording.hpp"
@@ -87,11 +88,6 @@ std::string fault_of_endpoint(const KeySpec& key, const Endpoint& endpoint) {
              ? ""
              : "found port " + std::to_string(endpoint.port) + ", expected none on a Unix socket";
 }
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
 
 std::string headers_json(const std::vector<HeaderField>& fields) {
   std::string out = "{";

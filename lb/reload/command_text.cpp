@@ -1,12 +1,9 @@
 #include "lb/reload/command_text.hpp"
 
+#include "lb/base/overloaded.hpp"
+
 namespace lb {
 namespace {
-
-template <class... Fs>
-struct Overloaded : Fs... {
-  using Fs::operator()...;
-};
 
 std::string number(std::int64_t n) {
   return std::to_string(n);

@@ -4,13 +4,10 @@
 #include <iterator>
 #include <utility>
 
+#include "lb/base/overloaded.hpp"
+
 namespace lb::handoff {
 namespace {
-
-template <class... Fs>
-struct Overloaded : Fs... {
-  using Fs::operator()...;
-};
 
 std::vector<ItemId> ids_of(const std::vector<Item>& items) {
   std::vector<ItemId> ids;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "lb/base/fault_point.hpp"
+#include "lb/base/overloaded.hpp"
 #include "lb/supervisor/child_process.hpp"
 #include "lb/supervisor/codec.hpp"
 #include "lb/supervisor/handoff_record.hpp"
@@ -100,11 +101,6 @@ using link_message::Type;
 namespace {
 
 constexpr int kSendBufferBytes = 512 * 1024;  // COMMIT and WITHDRAW always find room behind the offers
-
-template <class... Fs>
-struct Overloaded : Fs... {
-  using Fs::operator()...;
-};
 
 handoff::Malformed malformed(const ChannelMessage& message) {
   return {"a malformed message of type " + std::to_string(message.type) + " on the handoff link"};

@@ -2,17 +2,10 @@
 
 #include "lb/base/fault_point.hpp"
 #include "lb/base/hash.hpp"
+#include "lb/base/overloaded.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
 
 namespace lb {
-namespace {
-
-template <class... Fs>
-struct Overloaded : Fs... {
-  using Fs::operator()...;
-};
-
-}  // namespace
 
 void Supervisor::carry_out(const ReloadCommand& command) {
   std::visit(Overloaded{
