@@ -124,8 +124,8 @@ def complaint(output):
     return "\n".join(output[report.start():].splitlines()[:EXCERPT_LINES_MAX])
 
 
-# What each step needs built: preset, group of targets, and what belongs to no group. Those of the labs are known to
-# their verifier.
+# What each step needs built: preset, group of targets, and what belongs to no group. Those of the labs are
+# known to their verifier.
 BUILDS = {
     "unit": ("release", "unit_tests"),
     "asan": ("sanitize", "unit_tests"),

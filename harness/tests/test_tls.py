@@ -6,12 +6,14 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
+import time
 
 import pytest
 
 from lbharness import process, run_cli
 from lbharness.process import wait_until
-from lbharness.wire import free_port
+from lbharness.wire import fetch, free_port
 
 
 def openssl(*arguments):
@@ -152,6 +154,52 @@ def test_what_failed_by_other_settings_is_checked_afresh(start_lb, raw_backend, 
     assert lb.status()["backends"][0]["standing"] == "down"
     lb.reload_config(config(False, "trusting"))
     assert lb.status()["backends"][0]["standing"] == "up"
+
+
+def dribble(connection, kind, until):
+    """A byte of an unfinished record (RFC 8446 5.1) each tenth of a second; how long it was taken, in seconds."""
+    began = time.monotonic()
+    try:
+        connection.sendall(kind + b"\x03\x03\x40\x00")
+        while time.monotonic() - began < until:
+            connection.sendall(b"x")
+            time.sleep(0.1)  # that slow is the fault
+    except OSError:
+        pass
+    return time.monotonic() - began
+
+
+def test_a_backend_that_dribbles_its_handshake_is_given_up(start_lb, config_for):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            try:
+                while True:
+                    threading.Thread(target=dribble, args=(server.accept()[0], b"\x16", 15)).start()
+            except OSError:
+                pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        entry = {"host": "127.0.0.1", "port": server.getsockname()[1], "tls": {"verify": False}}
+        lb = start_lb(config_for([entry], timeouts={"connect": 1}))
+        began = time.monotonic()
+        response = fetch(lb.address, timeout=14)
+        assert response.status in (502, 504), response
+        assert 1 <= time.monotonic() - began < 10
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_client_that_only_sends_is_let_go(start_lb, raw_backend, authority, config_for):
+    names = listener(authority.issue("a.example"))
+    backend = raw_backend(lambda exchange: exchange.reply(body=bytes(100_000_000)))
+    lb = start_lb(config_for(backend, listen=names, timeouts={"body": 1}))
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.connect(lb.address)
+    with context(authority).wrap_socket(plain, server_hostname="a.example") as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        with socket.socket(fileno=os.dup(client.fileno())) as raw:
+            assert 1 <= dribble(raw, b"\x17", 15) < 10
 
 
 def test_ticket_keys_are_renewed_without_a_reload_and_known_before_they_seal(

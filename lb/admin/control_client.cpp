@@ -2,10 +2,12 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 #include "lb/base/fd.hpp"
 #include "lb/base/unix_path.hpp"
@@ -30,6 +32,15 @@ bool wait_for(int fd, short events, Instant until) {
   }
 }
 
+/// connect() to a listener whose queue is full waits for as long as a send may (unix(7), socket(7):
+/// SO_SNDTIMEO).
+void limit_sending(int fd, Duration timeout) {
+  const auto us =
+      std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::microseconds>(timeout).count(), 1);
+  const timeval limit{.tv_sec = us / 1'000'000, .tv_usec = us % 1'000'000};
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
 }  // namespace
 
 Result<std::string> ask_control(const std::string& path, const ControlQuery& query, Duration timeout) {
@@ -38,11 +49,14 @@ Result<std::string> ask_control(const std::string& path, const ControlQuery& que
   if (!address) return std::unexpected(address.error());
   const Fd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   if (!fd) return std::unexpected(system_error("socket", "", errno));
+  limit_sending(fd.get(), timeout);
   if (::connect(fd.get(), address->get(), UnixPath::size()) != 0) {
+    if (errno == EAGAIN) return std::unexpected(timed_out(timeout));
     return std::unexpected(system_error("connect to", path, errno));
   }
   const std::string line = control_request_line(query);
   if (::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
+    if (errno == EAGAIN) return std::unexpected(timed_out(timeout));
     return std::unexpected(system_error("write to", path, errno));
   }
   std::string answer;

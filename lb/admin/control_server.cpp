@@ -276,12 +276,22 @@ void ControlServer::drop(ClientId id, std::vector<Event>* events) {
 }
 
 void ControlServer::drop_finished(std::vector<Event>& events, Instant now) {
-  std::vector<ClientId> finished;
-  for (auto& [id, client] : clients_) {
-    if (client.caller == 0 && client.out.empty() && client.in.find('\n') != std::string::npos) {
-      next_request(id, client, now, events);  // it was sent while the last one was being answered
-      continue;
+  std::vector<ClientId> asking;
+  for (const auto& [id, client] : clients_) {
+    if (client.caller == 0 && client.out.empty() && client.in.find('\n') != std::string::npos)
+      asking.push_back(id);
+  }
+  // They were sent while the last one was being answered. One that is no request is answered at once, and the
+  // next one looked at; any of them may end the connection.
+  for (const ClientId id : asking) {
+    for (auto it = clients_.find(id); it != clients_.end(); it = clients_.find(id)) {
+      Client& client = it->second;
+      if (client.caller != 0 || !client.out.empty() || client.in.find('\n') == std::string::npos) break;
+      next_request(id, client, now, events);
     }
+  }
+  std::vector<ClientId> finished;
+  for (const auto& [id, client] : clients_) {
     const bool done = client.input_ended && client.caller == 0 && client.out.empty();
     if (done || client.deadline <= now) finished.push_back(id);
   }

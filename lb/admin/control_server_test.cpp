@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -94,6 +95,24 @@ TEST_F(ControlServerTest, AnswersOneRequestAfterTheOther) {
   server_->answer(events[0].caller, "{}");  // twice: nobody asked
   EXPECT_TRUE(poll().empty());
   EXPECT_EQ(hear(client), "");
+}
+
+TEST_F(ControlServerTest, ManyMistakesAtOnceAreAllTold) {
+  const Fd client = connect();
+  say(client, "x\nx\nx\nx\n");
+  EXPECT_TRUE(poll().empty());
+  const std::string heard = hear(client);
+  EXPECT_EQ(std::ranges::count(heard, '\n'), 4) << heard;
+}
+
+TEST_F(ControlServerTest, AClientThatHearsNoMoreIsLetGoInTheMiddleOfItsMistakes) {
+  const Fd client = connect();
+  const Fd other = connect();
+  poll();
+  ::shutdown(client.get(), SHUT_RD);
+  say(client, "x\nx\nx\n");
+  say(other, "{\"cmd\":\"status\"}\n");
+  EXPECT_EQ(poll().size(), 1U);
 }
 
 TEST(ControlProtocol, QueriesSurviveTheTrip) {
@@ -307,6 +326,12 @@ TEST_F(ControlServerTest, LongPaths) {
 TEST_F(ControlServerTest, TheClientAsksAndGivesUp) {
   EXPECT_EQ(ask_control(folder_ / "none", {}, seconds{1}).error().os_error, ENOENT);
   EXPECT_EQ(ask_control(path_, {}, milliseconds{30}).error().os_error, ETIMEDOUT);
+  std::vector<Fd> waiting;  // until the queue of a server that accepts nobody is full
+  for (int i = 0; i < 200; ++i) {
+    waiting.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (::connect(waiting.back().get(), UnixPath::of(path_)->get(), UnixPath::size()) != 0) break;
+  }
+  EXPECT_EQ(ask_control(path_, {}, milliseconds{30}).error().os_error, ETIMEDOUT) << "not for ever";
   std::atomic<bool> stop{false};
   std::thread balancer{[&] {
     while (!stop) {

@@ -205,7 +205,9 @@ void judge(Plan& plan, const Config& after) {
   double leaving = 0;
   for (const PlanBackend& backend : plan.backends) {
     const auto next = std::ranges::find(after.backends, backend.name, &BackendConfig::name);
-    if (next == after.backends.end() || next->weight == 0) leaving += backend.share_5m;
+    const bool elsewhere =
+        backend.fate == PlanBackend::Fate::moved;  // the server that answered is asked no more
+    if (next == after.backends.end() || next->weight == 0 || elsewhere) leaving += backend.share_5m;
   }
   if (leaving > kDisruptiveShare)
     plan.reasons.push_back("backends leave that answered " + percent(leaving) +

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace lb {
@@ -115,6 +116,14 @@ TEST(Plan, AnotherAddressIsAnotherServer) {
   EXPECT_EQ(plan.backends[0].words, "address 127.0.0.1:3 -> 127.0.0.1:33");
   EXPECT_EQ(plan.backends[0].requests_5m, 60U);
   EXPECT_EQ(plan.backends[0].tunnels_tls, 1U);
+  const auto leaves = [](const Plan& of) {
+    return std::ranges::any_of(of.reasons,
+                               [](const std::string& r) { return r.starts_with("backends leave"); });
+  };
+  EXPECT_FALSE(leaves(plan)) << "it answers little";
+  next = running.config;
+  next["backends"][1]["port"] = 33;
+  EXPECT_TRUE(leaves(running.plan(next))) << "it answers more than half";
 }
 
 TEST(Plan, KeysThatMoveAreCounted) {

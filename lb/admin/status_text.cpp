@@ -111,6 +111,12 @@ void append_reloads(std::string& out, const OrderedJson& json) {
 
 }  // namespace
 
+std::string error_of_answer(std::string_view line) {
+  const OrderedJson json = OrderedJson::parse(line, nullptr, false);
+  if (json.is_discarded() || !json.is_object()) return "the answer is not understood";
+  return flag_of(json, "ok", false) ? "" : text_of(json, "error");
+}
+
 std::string status_text(std::string_view line) {
   const OrderedJson json = OrderedJson::parse(line, nullptr, false);
   if (json.is_discarded() || !json.is_object()) return "the answer is not understood\n";
@@ -133,12 +139,16 @@ ReloadText reload_text(std::string_view line) {
     text.reason = "the answer is not understood: " + std::string{line.substr(0, 200)};
     return text;
   }
+  if (json.contains("error")) {  // it was not asked, or has not heard: nothing is known of the configuration
+    text.reason = text_of(json, "error");
+    return text;
+  }
   text.understood = true;
   text.applied = flag_of(json, "ok", false);
   for (const OrderedJson& warning : list_of(json, "warnings")) {
     if (warning.is_string()) text.warnings += "warning: " + warning.get<std::string>() + "\n";
   }
-  text.reason = json.contains("error") ? text_of(json, "error") : text_of(json, "reason");
+  text.reason = text_of(json, "reason");
   text.summary =
       fmt::format("generation {} -> {}, config {}, {:.1f} ms", text_of(json, "from"),
                   text_of(json, "generation"), text_of(json, "config"), number_of(json, "duration_ms"));

@@ -16,13 +16,21 @@ TEST(ReloadText, AppliedAndRejected) {
   EXPECT_TRUE(text.understood);
   EXPECT_FALSE(text.applied);
   EXPECT_EQ(text.reason, "f:1:1: /x: no\nf:2:1: /y: no");
-  EXPECT_EQ(reload_text(R"({"ok":false,"error":"too many"})").reason, "too many");
+  text = reload_text(R"({"ok":false,"error":"too many"})");
+  EXPECT_FALSE(text.understood) << "nothing was rejected";
+  EXPECT_EQ(text.reason, "too many");
 }
 
 TEST(ReloadText, WhatIsNoAnswer) {
   for (const char* line : {"", "null", "[]", "{}", "{\"ok\"", "7"})
     EXPECT_FALSE(reload_text(line).understood) << line;
   EXPECT_FALSE(reload_text(R"({"ok":"yes"})").applied);
+}
+
+TEST(ErrorOfAnswer, IsThereWhenNothingWasDone) {
+  EXPECT_EQ(error_of_answer(R"({"ok":true,"pid":7})"), "");
+  EXPECT_EQ(error_of_answer(R"({"ok":false,"error":"too many"})"), "too many");
+  EXPECT_EQ(error_of_answer("{"), "the answer is not understood");
 }
 
 TEST(StatusText, ShowsWhatIsThere) {

@@ -156,6 +156,15 @@ TEST(Config, ResponseHeadersLimit) {
   EXPECT_EQ(outcome(file(kResponseHeadersMax)), "valid");
   EXPECT_THAT(outcome(file(kResponseHeadersMax + 1)),
               EndsWith("found 65 header fields, expected at most 64"));
+  const auto of_bytes = [](std::size_t last) {
+    std::string fields;
+    for (const char* name : {"A", "B", "C", "D"})
+      fields += std::string{"\""} + name + "\": \"" + std::string(name[0] == 'D' ? last : 8191, 'x') + "\", ";
+    return file_with("\"response_headers\": {" + fields.substr(0, fields.size() - 2) + "}");
+  };
+  EXPECT_EQ(outcome(of_bytes(8191)), "valid");
+  EXPECT_THAT(outcome(of_bytes(8192)),
+              EndsWith("/response_headers: found 32,769 bytes of names and values, expected at most 32,768"));
 }
 
 TEST(Config, TextLimits) {

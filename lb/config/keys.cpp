@@ -248,7 +248,7 @@ constexpr auto kRateLimitKeys = std::to_array<KeySpec>({
      .min = 0.001,
      .max = 1'000'000,
      .example = "100.0",
-     .help = "Requests a second that each client address may make in the long run.",
+     .help = "Requests a second that each client address (IPv6: each /64) may make in the long run.",
      .slot = slot<&RateLimitConfig::per_ip>},
     {.name = "burst",
      .type = KeyType::integer,
@@ -563,7 +563,8 @@ constexpr auto kConfigKeys = std::to_array<KeySpec>({
      .max = kResponseHeadersMax,
      .default_words = "none",
      .example = R"({"Server": "lb"})",
-     .help = "Header fields set on each response, replacing the backend's of the same name.",
+     .help = "Header fields set on each response, replacing the backend's of the same name. At most 32 KiB "
+             "together.",
      .slot = slot<&Config::response_headers>},
 });
 constexpr Section kConfig{

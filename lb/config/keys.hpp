@@ -20,6 +20,8 @@ inline constexpr std::uint32_t kListenersMax = 256;
 inline constexpr std::uint32_t kNetworksMax = 1024;
 inline constexpr std::uint32_t kCertificatesMax = 1000;  // of a listener
 inline constexpr std::uint32_t kResponseHeadersMax = 64;
+inline constexpr std::uint32_t kResponseHeadersBytesMax =
+    32 * 1024;  // all together, beside a backend's 64 KiB
 inline constexpr std::uint32_t kHeaderNameBytesMax = 256;
 inline constexpr std::uint32_t kHeaderValueBytesMax = 8192;
 

@@ -169,6 +169,13 @@ class Rules final {
     if (doubtful("/response_headers")) return;
     const auto& fields = config_.response_headers;
     if (fields.size() > kResponseHeadersMax) return;  // reported as a range already
+    std::size_t bytes = 0;
+    for (const HeaderField& field : fields) bytes += field.name.size() + field.value.size();
+    if (bytes > kResponseHeadersBytesMax) {
+      report_("/response_headers", "found " + grouped(bytes) +
+                                       " bytes of names and values, expected at most " +
+                                       grouped(kResponseHeadersBytesMax));
+    }
     for (std::size_t i = 0; i < fields.size(); ++i) {
       const auto end = fields.begin() + static_cast<std::ptrdiff_t>(i);
       const auto same = std::find_if(fields.begin(), end, [&](const HeaderField& earlier) {

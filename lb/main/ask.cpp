@@ -146,6 +146,10 @@ int show_status(const AskArgs& args) {
   const auto line =
       ask_balancer(args, {.command = args.reloads ? ControlCommand::reloads : ControlCommand::status});
   if (!line) return kExitNotReachable;
+  if (const std::string error = error_of_answer(*line); !error.empty()) {
+    print_line(stderr, "lb status: " + error);
+    return kExitNotReachable;
+  }
   return told(args.json, *line, args.reloads ? reloads_table(*line, style) : status_text(*line));
 }
 

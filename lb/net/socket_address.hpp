@@ -26,9 +26,10 @@ struct IpAddress {
   /// returns its length. An IPv4 address mapped into IPv6 is written as IPv4.
   std::size_t write_text(char* out) const noexcept;
   [[nodiscard]] std::string text() const;
-  /// Equal for all ports of one address: the client's identity for rate limits and ip_hash.
+  /// Equal for all ports of one address: the client's identity for ip_hash.
   [[nodiscard]] std::uint64_t hash() const noexcept;
-  /// The client's identity where it could choose among many addresses: of IPv6 the /64 that a site has.
+  /// The client's identity for limits, where it could choose among many addresses: of IPv6 the /64 that a
+  /// site has.
   [[nodiscard]] std::uint64_t site_hash() const noexcept;
 
   static IpAddress from(const sockaddr_storage& storage) noexcept;

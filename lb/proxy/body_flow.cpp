@@ -75,11 +75,12 @@ void BodyFlow::emit_end(Gather& out) noexcept {
   out.add("\r\n");
 }
 
-/// A section without fields, which is what nearly every body ends with, costs no memory.
+/// A section without fields, which is what nearly every body ends with, costs no memory. It is one empty
+/// line, of which the LF may come alone, after a CR that was not kept.
 void BodyFlow::keep_trailer(std::string_view bytes) {
   if (bytes.empty()) return;
   if (!trailers_) {
-    if (bytes.front() == '\r') return;
+    if (bytes.front() == '\r' || bytes.front() == '\n') return;
     trailers_ = std::make_unique<std::string>();
   }
   trailers_->append(bytes);

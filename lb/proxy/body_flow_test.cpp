@@ -60,6 +60,28 @@ TEST(BodyFlow, ChunkedIsDecodedForAnOldClientHoweverItIsCut) {
   }
 }
 
+TEST(BodyFlow, TrailersComeThroughHoweverTheyAreCut) {
+  const std::string body = "3\r\nabc\r\n0\r\n";
+  for (const std::string trailers : {"", "X: y\r\n", "X: y\r\nZ: 1\r\n"}) {
+    const std::string whole = body + trailers + "\r\n";
+    for (std::size_t cut = body.size(); cut <= whole.size(); ++cut) {
+      BodyFlow flow{{FramingKind::chunked}, {FramingKind::chunked}, true};
+      std::string rest;
+      std::string output = run(flow, whole.substr(0, cut), whole.size(), rest);
+      output += run(flow, whole.substr(cut) + "next", whole.size() + 4, rest);
+      EXPECT_EQ(output, whole) << "cut at " << cut;
+      EXPECT_EQ(rest, "next") << "cut at " << cut;
+    }
+    for (std::size_t step = 1; step <= 3; ++step) {
+      BodyFlow flow{{FramingKind::chunked}, {FramingKind::chunked}, true};
+      std::string rest;
+      const std::string output = run(flow, whole + "next", step, rest);
+      EXPECT_TRUE(output.ends_with("0\r\n" + trailers + "\r\n")) << output;
+      EXPECT_EQ(rest, "next");
+    }
+  }
+}
+
 TEST(BodyFlow, OnlyBytesThatStayAsTheyAreMayPassUnseen) {
   EXPECT_EQ((BodyFlow{{FramingKind::length, 5}, {FramingKind::length, 5}}.raw_bytes_left()), 5U);
   EXPECT_EQ((BodyFlow{{FramingKind::until_close}, {FramingKind::until_close}}.raw_bytes_left()),

@@ -20,10 +20,12 @@ void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
   if ((events & EPOLLERR) != 0) return tunnel_broken(*client.exchange);
   if ((events & EPOLLOUT) != 0 && socket.tls && socket.tls->read_wants_write()) socket.readable = true;
   if (may_flush(socket, events)) {
+    const std::size_t waiting = socket.outbox.size();
     if (!flush(socket)) return client_gone(client);
     if (socket.outbox.empty()) {
       on_client_writable(client);
-    } else if (client.exchange != nullptr && client.exchange->response_head_sent) {
+    } else if ((!socket.tls || socket.outbox.size() < waiting) && client.exchange != nullptr &&
+               client.exchange->response_head_sent) {
       Exchange& exchange = *client.exchange;
       wheel_.set(exchange.timer, exchange.tunnel ? tunnel_deadline(exchange) : now_ + config_.timeouts.body);
     }

@@ -97,7 +97,7 @@ bool Worker::admit(ClientConnection& client, const http::RequestHead& head, cons
     return false;
   }
   if (shared_.limiter) {
-    const RateLimiter::Decision decision = shared_.limiter->take(client.peer.hash(), now_);
+    const RateLimiter::Decision decision = shared_.limiter->take(client.peer.site_hash(), now_);
     if (!decision.allowed) {
       bump(counters_.rate_limited);
       log_refused(client, 429, head.method_text, head.target);

@@ -34,6 +34,7 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
   if ((events & EPOLLOUT) != 0 && socket.tls && socket.tls->read_wants_write()) socket.readable = true;
   if (may_flush(socket, events)) {
     const bool was_connecting = upstream.connecting;
+    const std::size_t waiting = socket.outbox.size();
     if (!flush(socket)) return upstream_write_failed(exchange, errno);
     if (was_connecting && socket.outbox.size() < exchange.request_bytes.size()) {
       upstream.connecting = false;
@@ -41,7 +42,8 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
       upstream.upstreams->balancer().report_success(upstream.backend, now_);
     }
     if (exchange.tunnel) return pump_tunnel(exchange);
-    request_progress(exchange);
+    // With TLS a flush may have moved nothing but the handshake, of which no step is given more time.
+    if (!socket.tls || socket.outbox.size() < waiting) request_progress(exchange);
   }
   if (!socket.readable) return;
   if (exchange.tunnel) return pump_tunnel(exchange);

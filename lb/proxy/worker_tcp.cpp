@@ -16,7 +16,7 @@ namespace lb {
 
 void Worker::begin_raw(ClientConnection& client) {
   ++client.requests;
-  if (shared_.limiter && !shared_.limiter->take(client.peer.hash(), now_).allowed) {
+  if (shared_.limiter && !shared_.limiter->take(client.peer.site_hash(), now_).allowed) {
     bump(counters_.rate_limited);
     return refuse_raw(client);
   }
@@ -52,8 +52,8 @@ void Worker::raw_connected(Exchange& exchange) {
   count_answer(exchange, Answer::good);
   count_answer_time(exchange);
   exchange.logged_backend = exchange.upstreams->set().backend(exchange.backend).name;
+  if (upstream.prefaced && !send_preface(exchange)) return abort_exchange(exchange, "reset");
   exchange.tunnel = true;
-  if (upstream.prefaced && !send_preface(exchange)) return tunnel_broken(exchange);
   gather_.clear();
   begin_tunnel(exchange, {});
 }
