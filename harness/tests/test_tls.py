@@ -157,7 +157,7 @@ def test_what_failed_by_other_settings_is_checked_afresh(start_lb, raw_backend, 
 
 
 def dribble(connection, kind, until):
-    """A byte of an unfinished record (RFC 8446 5.1) each tenth of a second; how long it was taken, in seconds."""
+    """A byte of an unfinished record (RFC 8446 5.1) each tenth of a second; for how long it was taken."""
     began = time.monotonic()
     try:
         connection.sendall(kind + b"\x03\x03\x40\x00")

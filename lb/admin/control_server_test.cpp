@@ -326,12 +326,14 @@ TEST_F(ControlServerTest, LongPaths) {
 TEST_F(ControlServerTest, TheClientAsksAndGivesUp) {
   EXPECT_EQ(ask_control(folder_ / "none", {}, seconds{1}).error().os_error, ENOENT);
   EXPECT_EQ(ask_control(path_, {}, milliseconds{30}).error().os_error, ETIMEDOUT);
-  std::vector<Fd> waiting;  // until the queue of a server that accepts nobody is full
-  for (int i = 0; i < 200; ++i) {
-    waiting.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (::connect(waiting.back().get(), UnixPath::of(path_)->get(), UnixPath::size()) != 0) break;
-  }
-  EXPECT_EQ(ask_control(path_, {}, milliseconds{30}).error().os_error, ETIMEDOUT) << "not for ever";
+  const std::string deaf = folder_ / "deaf.sock";  // nobody accepts there, and its queue is full
+  const auto address = UnixPath::of(deaf);
+  const Fd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  ASSERT_EQ(::bind(listener.get(), address->get(), UnixPath::size()), 0);
+  ASSERT_EQ(::listen(listener.get(), 0), 0);
+  const Fd first{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  ASSERT_EQ(::connect(first.get(), address->get(), UnixPath::size()), 0);
+  EXPECT_EQ(ask_control(deaf, {}, milliseconds{30}).error().os_error, ETIMEDOUT) << "not for ever";
   std::atomic<bool> stop{false};
   std::thread balancer{[&] {
     while (!stop) {
