@@ -23,11 +23,16 @@ function(lb_precompile target kind headers)
   endif()
 endfunction()
 
-# Most of the work on a file goes into headers and what they instantiate: eight files at a time take half the time.
-# For that, and for tools/tidy.py, the private names of a module's files differ. CMakePresets' LB_UNITY=OFF makes
-# the build after a small edit quicker, and the first one slower.
-function(lb_compile_together)
-  set_target_properties(${ARGN} PROPERTIES UNITY_BUILD ${LB_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+# Most of the work on a file goes into headers and what they instantiate: eight files at a time take half the time,
+# sixteen of a library a tenth less again. For that, and for tools/tidy.py, the private names of a module's files
+# differ. CMakePresets' LB_UNITY=OFF makes the build after a small edit quicker, and the first one slower.
+function(lb_compile_together target)
+  get_target_property(type ${target} TYPE)
+  set(batch 8)
+  if(type STREQUAL "STATIC_LIBRARY")
+    set(batch 16)
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${LB_UNITY} UNITY_BUILD_BATCH_SIZE ${batch})
 endfunction()
 
 function(lb_module name)

@@ -10,7 +10,7 @@
 namespace lb::traffic {
 namespace {
 
-constexpr Nanos kPace = 20 * kMilli;
+constexpr Nanos kReadPace = 20 * kMilli;
 constexpr std::uint64_t kReopenUsMax = 50'000;
 
 bool accepts_websocket(const Head& head, std::uint64_t nonce) {
@@ -24,12 +24,12 @@ bool accepts_websocket(const Head& head, std::uint64_t nonce) {
 std::size_t TrafficEngine::read_allowance(Connection& c) {
   const StreamSpec& spec = specs_[c.stream];
   if (!spec.slow_client || c.state != State::open) return scratch_.size();
-  if (c.read_start == 0) c.read_start = now_ns() - kPace;
+  if (c.read_start == 0) c.read_start = now_ns() - kReadPace;
   const double allowed =
       static_cast<double>(spec.bytes_per_s) * static_cast<double>(now_ns() - c.read_start) / 1e9;
   const auto whole = static_cast<std::uint64_t>(allowed);
   if (whole > c.read_bytes) return std::min<std::uint64_t>(whole - c.read_bytes, scratch_.size());
-  arm(c, TimerKind::read, now_ns() + kPace);
+  arm(c, TimerKind::read, now_ns() + kReadPace);
   return 0;
 }
 

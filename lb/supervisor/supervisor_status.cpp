@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double milliseconds(std::uint64_t us) {
+double in_ms(std::uint64_t us) {
   return static_cast<double>(us) / 1000.0;
 }
 
@@ -51,7 +51,7 @@ Json drain_json(const DrainRecord& record) {
   return json;
 }
 
-std::uint64_t counter(const std::vector<NamedCounter>& counters, std::string_view name) {
+std::uint64_t count_named(const std::vector<NamedCounter>& counters, std::string_view name) {
   for (const auto& c : counters) {
     if (c.name == name) return c.value;
   }
@@ -117,7 +117,7 @@ void Supervisor::log_answer(const Answer& command, const ReloadRecord& record) {
     }
     return;
   }
-  const double ms = milliseconds(record.duration_us);
+  const double ms = in_ms(record.duration_us);
   if (command.applied) {
     log_.info(command.rollback ? "reload.rolled_back" : "reload.applied",
               "generation " + std::to_string(record.from) + " -> " + std::to_string(record.to),
@@ -227,8 +227,8 @@ std::string Supervisor::status_json(const StatusQuery& query) {
     entry["adopted"] = handle.adopted;
     if (handle.status) {
       entry["fresh"] = handle.status->token >= query.token;
-      entry["connections"] = counter(handle.status->counters, "connections_open");
-      entry["requests_in_flight"] = counter(handle.status->counters, "requests_in_flight");
+      entry["connections"] = count_named(handle.status->counters, "connections_open");
+      entry["requests_in_flight"] = count_named(handle.status->counters, "requests_in_flight");
       entry["counters"] = counters_json(handle.status->counters);
       if (!shares_state(id)) {
         for (const auto& c : handle.status->counters) totals[c.name] += c.value;
