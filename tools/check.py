@@ -5,10 +5,10 @@
 
 Steps, in this order; all of them when none is named:
   unit    every unit test, optimised build
-  asan    the same under AddressSanitizer and UndefinedBehaviorSanitizer
+  pytest  harness/tests against the real programs
+  asan    every unit test under AddressSanitizer and UndefinedBehaviorSanitizer
   tsan    the tests of the modules where threads meet, under ThreadSanitizer
   fuzz    each libFuzzer target for N seconds, from its corpus
-  pytest  harness/tests against the real programs
   labs    the grader of the labs against right, wrong and hostile answers (make verify-labs)
 
 The log of each step is kept in build/logs/, with build/logs/summary.json for other programs. The last line
@@ -371,10 +371,10 @@ def step_labs(_options):
 # The step's name, what a reader is told, and the function; in the order of running: cheap answers first.
 STEPS = {
     "unit": ("unit tests", step_unit),
+    "pytest": ("pytest, harness/tests", step_pytest),  # waits more than it computes: the rest is built
     "asan": ("unit tests, ASan+UBSan", step_asan),
     "tsan": ("unit tests, TSan", step_tsan),
     "fuzz": ("fuzz targets", step_fuzz),
-    "pytest": ("pytest, harness/tests", step_pytest),
     "labs": ("the labs' grader", step_labs),
 }
 
