@@ -162,3 +162,29 @@ def test_a_removed_listener_is_refused_and_comes_back(start_lb, config_for, back
     os.kill(lb.current()["pid"], signal.SIGKILL)
     lb.wait_event("generation.resumed", since=since)
     assert fetch(other).label == "two"
+
+
+def test_a_full_service_is_reloaded_all_the_same(start_lb, config_for, backends):
+    """No probe is accepted where as many clients are connected as may be, and nothing is wrong with that."""
+    config = config_for([backends.config("b1")], max_connections=3, reload={"probation": 0})
+    lb = start_lb(labelled(config, "good"))
+    lb.wait_event("config.good")
+    clients = [wire.Connection(lb.address) for _ in range(3)]
+    try:
+        for client in clients:
+            assert well(client.request()).label == "good"
+        lb.write(labelled({**config, "reload": PROBATION}, "next"))
+        result = lb.reload_cli(timeout=30)
+        assert result.code == 0, result
+
+        def probes():
+            answer = lb.cli("status", "--control", lb.control_path, "--reloads", "--json").json()
+            return answer["reloads"][0]["probes"]
+
+        wait_until(probes, timeout=15, what="the probe's answer")
+        assert probes()[0]["ok"] and "max_connections" in probes()[0]["error"], probes()
+        assert [well(client.request()).label for client in clients] == ["next"] * 3
+        assert states(lb) == {1: "parked", 2: "serving"}
+    finally:
+        for client in clients:
+            client.close()

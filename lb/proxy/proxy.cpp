@@ -383,11 +383,10 @@ void Proxy::resume(std::vector<ListeningSocket> more) {
     Worker* const worker = impl_->workers[i].get();
     worker->post_and_wait([&] { worker->resume(home, std::move(hands[i])); });
   }
-  if (home) {
-    const auto& limit = impl_->config->rate_limit;
-    if (impl_->shared.limiter && limit) impl_->shared.limiter->retune(limit->per_ip, limit->burst);
-    impl_->take_over_state();
-  }
+  // The one that failed had these, whether our backends were left for its own or not.
+  const auto& limit = impl_->config->rate_limit;
+  if (impl_->shared.limiter && limit) impl_->shared.limiter->retune(limit->per_ip, limit->burst);
+  impl_->take_over_state();
   std::vector<HandedConnection> back = impl_->shared.ledger.take();  // to be handed over, and not taken yet
   impl_->shared.ledger.reset();
   adopt(std::move(back));
@@ -396,8 +395,18 @@ void Proxy::resume(std::vector<ListeningSocket> more) {
 std::vector<ListenerProbe> Proxy::probe(Duration timeout) {
   const Instant until = monotonic_now() + timeout;
   std::vector<ListenerProbe> probes;
+  const auto full = [&] {
+    return impl_->shared.open_clients.load(std::memory_order_relaxed) >= impl_->config->max_connections;
+  };
   for (const ProbeTarget& target : impl_->probe_targets) {
-    probes.push_back(probe_listener(impl_->shared.probes, target, until));
+    const bool was_full = full();
+    ListenerProbe probe = probe_listener(impl_->shared.probes, target, until);
+    if (!probe.ok && (was_full || full())) {
+      // Nobody is accepted, as is configured: that says nothing against the configuration.
+      probe.ok = true;
+      probe.error = "not probed: as many clients are connected as max_connections allows";
+    }
+    probes.push_back(std::move(probe));
   }
   return probes;
 }

@@ -119,7 +119,7 @@ void Generation::turn() {
   pollfd drained{plane_->drained_fd(), POLLIN, 0};
   if (!nothing_left() || ::poll(&drained, 1, 0) != 1) return;
   if (!std::exchange(drain_told_, true)) report_drained();
-  done_ = !parked_;
+  done_ = done_ || !parked_;  // SIGINT may have come in the same moment
 }
 
 void Generation::on_channel() {
