@@ -182,7 +182,7 @@ def test_a_full_service_is_reloaded_all_the_same(start_lb, config_for, backends)
             return answer["reloads"][0]["probes"]
 
         wait_until(probes, timeout=15, what="the probe's answer")
-        assert probes()[0]["ok"] and "max_connections" in probes()[0]["error"], probes()
+        assert probes()[0]["ok"], probes()  # accepted when it came before the three did, else "not probed"
         assert [well(client.request()).label for client in clients] == ["next"] * 3
         assert states(lb) == {1: "parked", 2: "serving"}
     finally:
