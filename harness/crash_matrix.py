@@ -81,6 +81,7 @@ STEPS_BACK = (
     ("generation.resumed_sent", "old"),
     ("supervisor.resumed", "supervisor"),
 )
+ROLES = dict(STEPS + STEPS_BACK)  # who comes to a step
 TARGETS = ("supervisor", "old", "new")
 ACTIONS = {"kill": signal.SIGKILL, "segv": signal.SIGSEGV, "stop": signal.SIGSTOP}
 QUICK = (  # what has gone wrong in balancers before, one of each kind
@@ -274,7 +275,7 @@ class _Run:
 
     def _strike(self, load):
         supervisor, old = self.lb.pid, self.lb.current()["pid"]
-        role = dict(STEPS + STEPS_BACK)[self.case.step]
+        role = ROLES[self.case.step]
         roles = {"supervisor": lambda pid: pid == supervisor, "old": lambda pid: pid == old,
                  "new": lambda pid: pid not in (supervisor, old)}
         self.lb.write(self.config("second"))
@@ -371,7 +372,7 @@ HEAD = f"{'step':<31}{'hit':<12}{'how':<6}{'reload':<10}{'lost':>4}"
 def main():
     parser = argparse.ArgumentParser(prog="crash_matrix.py", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few cases only")
-    parser.add_argument("--step", action="append", choices=[*dict(STEPS + STEPS_BACK)], help="repeatable")
+    parser.add_argument("--step", action="append", choices=[*ROLES], help="repeatable")
     parser.add_argument("--target", action="append", choices=TARGETS)
     parser.add_argument("--action", action="append", choices=list(ACTIONS))
     parser.add_argument("--seed", type=int, default=1)

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <ranges>
 
 #include "lb/base/unix_path.hpp"
 
@@ -143,9 +144,7 @@ std::vector<ControlServer::Event> ControlServer::poll(Instant now) {
       continue;
     }
     if ((event.events & EPOLLIN) != 0) read(it->first, it->second, now, events);
-    if (const auto still = clients_.find(id); still != clients_.end()) {
-      next_request(still->first, still->second, now, events);
-    }
+    next_request(id, now, events);
   }
   drop_finished(events, now);
   return events;
@@ -199,32 +198,37 @@ void ControlServer::read(ClientId id, Client& client, Instant, std::vector<Event
   watch(id, client);
 }
 
-/// One request at a time: the next line is looked at when the last was answered.
-void ControlServer::next_request(ClientId id, Client& client, Instant now, std::vector<Event>& events) {
-  if (client.caller != 0 || !client.out.empty()) return;
-  const auto newline = client.in.find('\n');
-  if (newline == std::string::npos) {
-    if (client.in.size() > kControlRequestBytesMax) {
+/// One request at a time: the next line is looked at when the last was answered. One that is no request is
+/// answered at once, which may end the connection.
+void ControlServer::next_request(ClientId id, Instant now, std::vector<Event>& events) {
+  for (;;) {
+    const auto it = clients_.find(id);
+    if (it == clients_.end()) return;
+    Client& client = it->second;
+    if (client.caller != 0 || !client.out.empty()) return;
+    const auto newline = client.in.find('\n');
+    if (newline == std::string::npos) {
+      if (client.in.size() <= kControlRequestBytesMax) return;
       client.in.clear();
       client.input_ended = true;
       client.out = control_error_line("the request is too long");
       if (!write(client)) drop(id, &events);
+      return;
     }
-    return;
-  }
-  auto query = parse_control_request(std::string_view{client.in}.substr(0, newline));
-  client.in.erase(0, newline + 1);
-  if (!query) {
+    auto query = parse_control_request(std::string_view{client.in}.substr(0, newline));
+    client.in.erase(0, newline + 1);
+    if (query) {
+      client.caller = next_caller_++;
+      client.deadline = kNever;  // the answer takes as long as it takes
+      events.push_back(
+          {.kind = Event::Kind::request, .caller = client.caller, .query = *query, .pid = client.pid});
+      return watch(id, client);
+    }
     client.out = control_error_line(query.error().message);
     client.deadline = now + kRequestTimeout;
     if (!write(client)) return drop(id, &events);
-    return watch(id, client);
+    watch(id, client);
   }
-  client.caller = next_caller_++;
-  client.deadline = kNever;  // the answer takes as long as it takes
-  events.push_back(
-      {.kind = Event::Kind::request, .caller = client.caller, .query = *query, .pid = client.pid});
-  watch(id, client);
 }
 
 bool ControlServer::write(Client& client) {
@@ -276,20 +280,9 @@ void ControlServer::drop(ClientId id, std::vector<Event>* events) {
 }
 
 void ControlServer::drop_finished(std::vector<Event>& events, Instant now) {
-  std::vector<ClientId> asking;
-  for (const auto& [id, client] : clients_) {
-    if (client.caller == 0 && client.out.empty() && client.in.find('\n') != std::string::npos)
-      asking.push_back(id);
-  }
-  // They were sent while the last one was being answered. One that is no request is answered at once, and the
-  // next one looked at; any of them may end the connection.
-  for (const ClientId id : asking) {
-    for (auto it = clients_.find(id); it != clients_.end(); it = clients_.find(id)) {
-      Client& client = it->second;
-      if (client.caller != 0 || !client.out.empty() || client.in.find('\n') == std::string::npos) break;
-      next_request(id, client, now, events);
-    }
-  }
+  const auto ids = std::views::keys(clients_);
+  for (const ClientId id : std::vector<ClientId>{ids.begin(), ids.end()})
+    next_request(id, now, events);  // sent while the last one was being answered
   std::vector<ClientId> finished;
   for (const auto& [id, client] : clients_) {
     const bool done = client.input_ended && client.caller == 0 && client.out.empty();

@@ -62,7 +62,7 @@ class ControlServer final {
   ControlServer(std::string path, Fd listener, Fd epoll);
   void accept_clients(Instant now);
   void read(ClientId id, Client& client, Instant now, std::vector<Event>& events);
-  void next_request(ClientId id, Client& client, Instant now, std::vector<Event>& events);
+  void next_request(ClientId id, Instant now, std::vector<Event>& events);
   /// False when the client is gone.
   bool write(Client& client);
   void watch(ClientId id, const Client& client);

@@ -395,13 +395,10 @@ void Proxy::resume(std::vector<ListeningSocket> more) {
 std::vector<ListenerProbe> Proxy::probe(Duration timeout) {
   const Instant until = monotonic_now() + timeout;
   std::vector<ListenerProbe> probes;
-  const auto full = [&] {
-    return impl_->shared.open_clients.load(std::memory_order_relaxed) >= impl_->config->max_connections;
-  };
   for (const ProbeTarget& target : impl_->probe_targets) {
-    const bool was_full = full();
+    const bool was_full = impl_->shared.full();
     ListenerProbe probe = probe_listener(impl_->shared.probes, target, until);
-    if (!probe.ok && (was_full || full())) {
+    if (!probe.ok && (was_full || impl_->shared.full())) {
       // Nobody is accepted, as is configured: that says nothing against the configuration.
       probe.ok = true;
       probe.error = "not probed: as many clients are connected as max_connections allows";

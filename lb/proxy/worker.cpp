@@ -276,7 +276,7 @@ void Worker::accept_clients(std::uint32_t listener) {
   if (!listeners_watched_) return;
   std::uint32_t accepted = 0;
   for (; accepted < accept_burst_; ++accepted) {
-    if (shared_.open_clients.load(std::memory_order_relaxed) >= config_.max_connections) {
+    if (shared_.full()) {
       pause_accepting(kAcceptPauseFull);
       return;
     }

@@ -83,6 +83,10 @@ struct WorkerShared {
   std::vector<std::string> response_names;
   bool sets_date = false;  // response_headers has a Date
   std::atomic<std::uint32_t> open_clients{0};
+  /// Nobody is accepted.
+  [[nodiscard]] bool full() const noexcept {
+    return open_clients.load(std::memory_order_relaxed) >= config->max_connections;
+  }
   std::vector<Worker*> workers;  // by number; all there before the first starts
   DrainLedger ledger;            // held by each worker of a drain that has connections left
   ForeignBackends foreign;       // of tunnels that came from another generation
@@ -191,6 +195,12 @@ class Worker final {
   /// Whether an event is a reason to flush: a session may have waited for bytes to read.
   static bool may_flush(const Socket& socket, std::uint32_t events) noexcept {
     return ((events & EPOLLOUT) != 0 || socket.tls) && !socket.outbox.empty();
+  }
+  /// Whether a flush moved bytes, of which `waiting` were in the outbox before: with TLS it may have carried
+  /// on the handshake, or looked at what the peer sent, and that is no progress which a time-out would start
+  /// anew for.
+  static bool moved_bytes(const Socket& socket, std::size_t waiting) noexcept {
+    return !socket.tls || socket.outbox.size() < waiting;
   }
 
   // worker_tls.cpp: the same for sockets with TLS

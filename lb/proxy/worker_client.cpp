@@ -24,7 +24,7 @@ void Worker::on_client_event(ClientConnection& client, std::uint32_t events) {
     if (!flush(socket)) return client_gone(client);
     if (socket.outbox.empty()) {
       on_client_writable(client);
-    } else if ((!socket.tls || socket.outbox.size() < waiting) && client.exchange != nullptr &&
+    } else if (moved_bytes(socket, waiting) && client.exchange != nullptr &&
                client.exchange->response_head_sent) {
       Exchange& exchange = *client.exchange;
       wheel_.set(exchange.timer, exchange.tunnel ? tunnel_deadline(exchange) : now_ + config_.timeouts.body);

@@ -42,8 +42,7 @@ void Worker::on_upstream_event(UpstreamConnection& upstream, std::uint32_t event
       upstream.upstreams->balancer().report_success(upstream.backend, now_);
     }
     if (exchange.tunnel) return pump_tunnel(exchange);
-    // With TLS a flush may have moved nothing but the handshake, of which no step is given more time.
-    if (!socket.tls || socket.outbox.size() < waiting) request_progress(exchange);
+    if (moved_bytes(socket, waiting)) request_progress(exchange);
   }
   if (!socket.readable) return;
   if (exchange.tunnel) return pump_tunnel(exchange);

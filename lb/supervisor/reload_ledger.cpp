@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lb/base/json_line.hpp"
+#include "lb/supervisor/answer_parts.hpp"
 
 namespace lb {
 namespace {
@@ -13,13 +14,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 53U;  // of a record that is restored
 
-double milliseconds(std::uint64_t us) {
-  return static_cast<double>(us) / 1000.0;
-}
-
 Json phases_json(const std::vector<PhaseDuration>& phases) {
   Json json = Json::object();
-  for (const auto& phase : phases) json[phase.name] = milliseconds(phase.us);
+  for (const auto& phase : phases) json[phase.name] = ms_of(phase.us);
   return json;
 }
 
@@ -29,7 +26,7 @@ Json times_json(const ReloadTimes& times) {
   const auto add = [&](const char* name, const std::optional<Instant>& at) {
     if (!at) return;
     const auto us = std::chrono::duration_cast<std::chrono::microseconds>(*at - times.asked).count();
-    json[name] = milliseconds(static_cast<std::uint64_t>(std::max<std::int64_t>(us, 0)));
+    json[name] = ms_of(static_cast<std::uint64_t>(std::max<std::int64_t>(us, 0)));
   };
   add("asked", times.asked);
   add("spawned", times.spawned);
@@ -71,11 +68,6 @@ Json forced_json(const std::vector<ForceClosedEntry>& forced) {
   return json;
 }
 
-std::uint64_t counter(const std::vector<NamedCounter>& counters, std::string_view name) {
-  const auto found = std::ranges::find(counters, name, &NamedCounter::name);
-  return found == counters.end() ? 0 : found->value;
-}
-
 /// What became of the connections of the generation that was replaced.
 Json drain_json(const ReloadRecord& record) {
   if (!record.applied || record.from == 0) return nullptr;
@@ -92,8 +84,8 @@ Json drain_json(const ReloadRecord& record) {
   }
   if (!record.drained) return json;
   const DrainedMessage& drained = *record.drained;
-  json["accepted"] = counter(drained.counters, "connections_accepted");
-  json["adopted"] = counter(drained.counters, "adopted");
+  json["accepted"] = value_of(drained.counters, "connections_accepted");
+  json["adopted"] = value_of(drained.counters, "adopted");
   json["connections"] = drained.connections_at_start;
   json["came"] = drained.came;
   json["moved"] = drained.handed_over;
@@ -208,7 +200,7 @@ Json reload_summary_json(const ReloadRecord& record) {
   json["from"] = record.from;
   json["generation"] = record.to;
   json["config"] = record.config;
-  json["duration_ms"] = milliseconds(record.duration_us);
+  json["duration_ms"] = ms_of(record.duration_us);
   json["phases_ms"] = phases_json(record.phases);
   json["warnings"] = record.warnings;
   json["reason"] = record.reason;

@@ -6,16 +6,13 @@
 #include "lb/base/hash.hpp"
 #include "lb/base/json_line.hpp"
 #include "lb/observe/backend_counts.hpp"
+#include "lb/supervisor/answer_parts.hpp"
 #include "lb/supervisor/supervisor_impl.hpp"
 
 namespace lb {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double in_ms(std::uint64_t us) {
-  return static_cast<double>(us) / 1000.0;
-}
 
 Json counters_json(const std::vector<NamedCounter>& counters) {
   Json json = Json::object();
@@ -49,13 +46,6 @@ Json drain_json(const DrainRecord& record) {
     json["duration_ms"] = record.report->duration_ms;
   }
   return json;
-}
-
-std::uint64_t count_named(const std::vector<NamedCounter>& counters, std::string_view name) {
-  for (const auto& c : counters) {
-    if (c.name == name) return c.value;
-  }
-  return 0;
 }
 
 std::string join(const std::vector<std::string>& items) {
@@ -117,7 +107,7 @@ void Supervisor::log_answer(const Answer& command, const ReloadRecord& record) {
     }
     return;
   }
-  const double ms = in_ms(record.duration_us);
+  const double ms = ms_of(record.duration_us);
   if (command.applied) {
     log_.info(command.rollback ? "reload.rolled_back" : "reload.applied",
               "generation " + std::to_string(record.from) + " -> " + std::to_string(record.to),
@@ -227,8 +217,8 @@ std::string Supervisor::status_json(const StatusQuery& query) {
     entry["adopted"] = handle.adopted;
     if (handle.status) {
       entry["fresh"] = handle.status->token >= query.token;
-      entry["connections"] = count_named(handle.status->counters, "connections_open");
-      entry["requests_in_flight"] = count_named(handle.status->counters, "requests_in_flight");
+      entry["connections"] = value_of(handle.status->counters, "connections_open");
+      entry["requests_in_flight"] = value_of(handle.status->counters, "requests_in_flight");
       entry["counters"] = counters_json(handle.status->counters);
       if (!shares_state(id)) {
         for (const auto& c : handle.status->counters) totals[c.name] += c.value;
